@@ -1,0 +1,44 @@
+"""Actors: an actor runtime with the contract of pykka and the supervision of OTP."""
+
+from actors.actor import Actor, ActorRef
+from actors.clock import Clock, SystemClock
+from actors.control import ControlChannel
+from actors.endpoint import LinkClient, LinkServer
+from actors.errors import ActorError, AskFromLoop, FrameError, LinkFull, LinkRefused, MailboxFull
+from actors.events import DeadLetter, DeadLetters, Event, EventStream
+from actors.link import Identity, Link, Window
+from actors.mailbox import MailboxSpec
+from actors.process import ProcessInfo, ProcessSpec, ProcessSupervisor, StartFailed
+from actors.restart import RestartPolicy, RestartTracker
+from actors.system import ActorSystem
+
+__all__ = [
+    "Actor",
+    "ActorError",
+    "ActorRef",
+    "ActorSystem",
+    "AskFromLoop",
+    "Clock",
+    "ControlChannel",
+    "DeadLetter",
+    "DeadLetters",
+    "Event",
+    "EventStream",
+    "FrameError",
+    "Identity",
+    "Link",
+    "LinkClient",
+    "LinkFull",
+    "LinkRefused",
+    "LinkServer",
+    "MailboxFull",
+    "MailboxSpec",
+    "ProcessInfo",
+    "ProcessSpec",
+    "ProcessSupervisor",
+    "RestartPolicy",
+    "RestartTracker",
+    "StartFailed",
+    "SystemClock",
+    "Window",
+]

@@ -1,0 +1,211 @@
+"""The two ends of links: a server that takes them and a client that keeps one up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from actors.errors import LinkRefused
+from actors.link import Connection, Hello, Identity, Link, Window
+
+__all__ = ["MAX_SOCKET_PATH", "LinkClient", "LinkEvents", "LinkServer"]
+
+MAX_SOCKET_PATH: Final = 100
+"""Bytes of a Unix socket's path: the kernel takes 107."""
+_MIN_RETRY_S = 0.01
+_MAX_RETRY_S = 0.5
+
+
+class LinkEvents(Protocol):
+    """What the owner of links is told."""
+
+    def on_frame(self, link: Link, kind: int, payload: bytes) -> None:
+        """A frame came, in order, once."""
+        ...
+
+    def on_up(self, link: Link, fresh: bool) -> None:
+        """Both sides said hello; ``fresh`` when the other side is a new process."""
+        ...
+
+    def on_down(self, link: Link) -> None:
+        """The connection is gone; frames sent meanwhile wait."""
+        ...
+
+
+def _check_path(path: Path) -> str:
+    text = os.fspath(path)
+    if len(os.fsencode(text)) > MAX_SOCKET_PATH:
+        raise LinkRefused(
+            f"socket path of {len(os.fsencode(text))} bytes given, at most {MAX_SOCKET_PATH} "
+            f"allowed: {text}"
+        )
+    return text
+
+
+class LinkServer:
+    """Takes links on a Unix socket that only this user may open.
+
+    Args:
+        path: of the socket.
+        identity: who this side is.
+        events: the owner.
+        accept: whether a peer of this name may talk.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        events: LinkEvents,
+        *,
+        accept: Callable[[str], bool] = lambda name: True,
+        window: Window | None = None,
+    ) -> None:
+        self._path = path
+        self._identity = identity
+        self._events = events
+        self._accept = accept
+        self._window = window
+        self._server: asyncio.Server | None = None
+        self.links: dict[str, Link] = {}
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            LinkRefused: the path is too long for a socket.
+        """
+        text = _check_path(self._path)
+        self._path.unlink(missing_ok=True)
+        loop = asyncio.get_running_loop()
+        before = os.umask(0o177)
+        try:
+            self._server = await loop.create_unix_server(lambda: Connection(self._greeted), text)
+        finally:
+            os.umask(before)
+
+    def _make(self, name: str) -> Link:
+        return Link(
+            self._identity,
+            name,
+            on_frame=self._events.on_frame,
+            on_up=self._events.on_up,
+            on_down=self._events.on_down,
+            window=self._window,
+        )
+
+    def expect(self, name: str) -> Link:
+        """The link of a peer that will connect; what is sent before waits in it."""
+        link = self.links.get(name)
+        if link is None:
+            link = self.links[name] = self._make(name)
+        return link
+
+    def _greeted(self, connection: Connection, hello: Hello) -> None:
+        if connection.link is not None:
+            raise LinkRefused("a second hello")
+        link = self.links.get(hello.name) or self._make(hello.name)
+        link.check(hello)
+        if not self._accept(hello.name):
+            raise LinkRefused(f"{hello.name!r} is not expected here")
+        self.links[hello.name] = link
+        link.connected(connection)
+        link.greeted(hello)
+
+    async def close(self) -> None:
+        """Close every link and remove the socket."""
+        for link in self.links.values():
+            link.close()
+        if self._server is not None:
+            self._server.close()
+        self._path.unlink(missing_ok=True)
+
+
+class LinkClient:
+    """Keeps one link to a server up: connects, and connects again, until closed."""
+
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        peer: str,
+        events: LinkEvents,
+        *,
+        window: Window | None = None,
+    ) -> None:
+        self._path = path
+        self.link = Link(
+            identity,
+            peer,
+            on_frame=events.on_frame,
+            on_up=self._up,
+            on_down=self._down,
+            window=window,
+        )
+        self._events = events
+        self._task: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to connect."""
+        _check_path(self._path)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        delay = _MIN_RETRY_S
+        loop = asyncio.get_running_loop()
+        while not self._closed:
+            self._lost.clear()
+            try:
+                _, connection = await loop.create_unix_connection(
+                    lambda: _ClientConnection(self._greeted, self._lost), os.fspath(self._path)
+                )
+            except OSError:
+                # The server is not there yet, or not there again.
+                await asyncio.sleep(delay * random.uniform(0.8, 1.2))
+                delay = min(_MAX_RETRY_S, delay * 1.5)
+                continue
+            self.link.connected(connection)
+            await self._lost.wait()
+            if self.link.up:
+                delay = _MIN_RETRY_S
+            else:
+                await asyncio.sleep(delay)
+                delay = min(_MAX_RETRY_S, delay * 1.5)
+
+    def _greeted(self, connection: Connection, hello: Hello) -> None:
+        self.link.check(hello)
+        self.link.greeted(hello)
+
+    def _up(self, link: Link, fresh: bool) -> None:
+        self._events.on_up(link, fresh)
+
+    def _down(self, link: Link) -> None:
+        self._events.on_down(link)
+
+    async def close(self) -> None:
+        """Close the link and connect no more."""
+        self._closed = True
+        self.link.close()
+        self._lost.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=1)
+
+
+class _ClientConnection(Connection):
+    """Tells its client when it is gone."""
+
+    def __init__(self, hello: Callable[[Connection, Hello], None], lost: asyncio.Event) -> None:
+        super().__init__(hello)
+        self._gone = lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        super().connection_lost(exc)
+        self._gone.set()

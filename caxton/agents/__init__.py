@@ -1,0 +1,1 @@
+"""Agents: their files, their life, and the three kinds of behaviour."""

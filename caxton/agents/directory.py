@@ -1,0 +1,122 @@
+"""Who is there: agents and client identities by id, name and capability, in one process.
+
+Every process of a node holds one. It is filled from the registry store and kept current by
+revisions; look-ups are dictionary look-ups.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from caxton.errors import AgentNotFound, ValidationError
+from caxton.agents.definition import kebab as slug
+from caxton.storage.registry import AgentRecord
+from caxton.types import format_id, named_id, parse_id
+from caxton.links.wire import shard_of
+
+__all__ = ["Directory", "client_identity", "system_identity"]
+
+_ID = re.compile(r"[0-9a-fA-F-]{32,36}")
+
+
+def client_identity(node_id: bytes) -> bytes:
+    """The agent id of the node's local client: REST, CLI and Python calls that name no sender."""
+    return named_id(node_id, "client:local")
+
+
+def system_identity(node_id: bytes) -> bytes:
+    """The agent id of the node itself, which sends FAILURE and NOT_UNDERSTOOD."""
+    return named_id(node_id, "node")
+
+
+class Directory:
+    """The agents of a node, as one process sees them."""
+
+    def __init__(self, node_id: bytes, shards: int) -> None:
+        self.node_id = node_id
+        self.shards = max(1, shards)
+        self.revision = 0
+        self.clients: dict[bytes, str] = {
+            client_identity(node_id): "client",
+            system_identity(node_id): "caxton",
+        }
+        self.agents: dict[bytes, AgentRecord] = {}
+        self._by_slug: dict[str, bytes] = {}
+        self._providers: dict[str, list[bytes]] = {}
+
+    def apply(self, records: Iterable[AgentRecord]) -> list[AgentRecord]:
+        """Take in changed records; returns those that were new to this directory."""
+        changed = []
+        for record in records:
+            known = self.agents.get(record.id)
+            if known is not None and known.revision >= record.revision:
+                continue
+            self._forget(known)
+            self.revision = max(self.revision, record.revision)
+            changed.append(record)
+            if record.removed:
+                continue
+            self.agents[record.id] = record
+            self._by_slug[slug(record.name)] = record.id
+            for capability in record.capabilities:
+                self._providers.setdefault(capability, []).append(record.id)
+        return changed
+
+    def _forget(self, record: AgentRecord | None) -> None:
+        if record is None:
+            return
+        self.agents.pop(record.id, None)
+        self._by_slug.pop(slug(record.name), None)
+        for capability in record.capabilities:
+            providers = self._providers.get(capability, [])
+            if record.id in providers:
+                providers.remove(record.id)
+            if not providers:
+                self._providers.pop(capability, None)
+
+    def shard(self, identity: bytes) -> int:
+        """The shard that an id lives on."""
+        return shard_of(identity, self.shards)
+
+    def known(self, identity: bytes) -> bool:
+        """Whether an id may send: an agent or a client."""
+        return identity in self.agents or identity in self.clients
+
+    def providers(self, capability: str) -> list[bytes]:
+        """Agents that are in service and offer ``capability``."""
+        return [one for one in self._providers.get(capability, ()) if self.agents[one].in_service]
+
+    def name(self, identity: bytes) -> str:
+        """The name of an agent or client, or the id as text."""
+        record = self.agents.get(identity)
+        return record.name if record else self.clients.get(identity, "") or format_id(identity)
+
+    def near(self, name: str) -> str:
+        """A hint with the nearest agent names, for an error text."""
+        names = {slug(one.name): one.name for one in self.agents.values()}
+        found = difflib.get_close_matches(slug(name), names, n=3, cutoff=0.5)
+        return f"; near: {', '.join(names[one] for one in found)}" if found else ""
+
+    def near_capability(self, capability: str) -> str:
+        """A hint with the nearest capabilities, for an error text."""
+        found = difflib.get_close_matches(capability, self._providers, n=3, cutoff=0.4)
+        names = found or sorted(self._providers)[:5]
+        return f"; offered here: {', '.join(names)}" if names else ""
+
+    def resolve(self, name_or_id: str, field: str = "receiver") -> bytes:
+        """The id of a name (any case, kebab or camel) or of an id's text.
+
+        Raises:
+            AgentNotFound: nothing has this name.
+            ValidationError: it is no text.
+        """
+        if not isinstance(name_or_id, str) or not name_or_id:
+            raise ValidationError(field=field, value=name_or_id, allowed="an agent's name or id")
+        found = self._by_slug.get(slug(name_or_id))
+        if found is not None:
+            return found
+        if _ID.fullmatch(name_or_id):
+            return parse_id(name_or_id, field)
+        raise AgentNotFound(agent=name_or_id, near=self.near(name_or_id))

@@ -1,0 +1,1 @@
+"""Conversations: each an actor with its participants, counts and protocol."""

@@ -1,0 +1,183 @@
+"""The open conversations of a shard: found, opened, snapshotted, passivated, ended."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+import msgspec
+
+from actors import ActorSystem, MailboxSpec
+from caxton.conversations.conversation import Conversation, ConversationHost, OpenConversation
+from caxton.conversations.record import (
+    CHUNK,
+    ConversationRecord,
+    history_key,
+    pack_sequences,
+    unpack_sequences,
+)
+from caxton.errors import CaxtonError
+from caxton.message import Message
+from caxton.storage.journal import Batch, Journal
+
+__all__ = ["OpenConversations"]
+
+SNAPSHOTS = 64
+"""Snapshots that one commit carries at least; a tenth of what is due when that is more."""
+MAILBOX = 1_000_000
+"""A conversation's mailbox is bounded by the shard's limit of pending messages, not by itself."""
+
+
+class OpenConversations:
+    """Conversation actors by id.
+
+    Args:
+        system: where the actors live.
+        journal: where snapshots are.
+        host: the stages before and after.
+        limit: conversations kept in memory; the idlest others are passivated.
+        timeout_ms: idle time after which a conversation has ended.
+    """
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        journal: Journal,
+        host: ConversationHost,
+        *,
+        limit: int,
+        timeout_ms: int,
+    ) -> None:
+        self._system = system
+        self._journal = journal
+        self._host = host
+        self._limit = limit
+        self._timeout_ms = timeout_ms
+        self._open: dict[bytes, OpenConversation] = {}
+        self._due: dict[bytes, int] = {}
+        """Conversation to the first sequence number its snapshot misses, in rising order."""
+        self._deadlines: list[tuple[int, bytes]] = []
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decoder = msgspec.msgpack.Decoder(ConversationRecord)
+        self._mailbox = MailboxSpec(capacity=MAILBOX)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[OpenConversation]:
+        return iter(self._open.values())
+
+    def peek(self, key: bytes) -> ConversationRecord | None:
+        """The record of a conversation, open or stored, without opening it."""
+        found = self._open.get(key)
+        if found is not None:
+            return found.record
+        raw = self._journal.conversation(key)
+        return None if raw is None else self._decoder.decode(raw)
+
+    def stored(self, limit: int) -> list[tuple[bytes, ConversationRecord]]:
+        """Stored snapshots of conversations that are not open."""
+        return [
+            (key, self._decoder.decode(raw))
+            for key, raw in self._journal.conversations(limit)
+            if key not in self._open
+        ]
+
+    def sequences(self, key: bytes, record: ConversationRecord) -> list[int]:
+        """The sequence numbers of all messages of a conversation, in order."""
+        found = [seq for chunk in self._journal.history(key) for seq in unpack_sequences(chunk)]
+        known = found[-1] if found else 0
+        return found + [seq for seq in record.sequences if seq > known]
+
+    def get(self, message: Message) -> OpenConversation:
+        """The conversation of ``message``, opened when it is not."""
+        key = message.conversation_id
+        found = self._open.get(key)
+        if found is None:
+            record = self.peek(key) or ConversationRecord.begin(message)
+            found = self._open_one(key, record)
+        return found
+
+    def _open_one(self, key: bytes, record: ConversationRecord) -> OpenConversation:
+        if len(self._open) >= self._limit:
+            self._passivate()
+        state = OpenConversation(key, record)
+        state.ref = self._system.spawn(Conversation, state, self._host, mailbox=self._mailbox)
+        state.tell = state.ref.tell
+        self._open[key] = state
+        heapq.heappush(self._deadlines, (self._host.now_ms() + self._timeout_ms, key))
+        return state
+
+    def replay(self, message: Message, sequence: int) -> None:
+        """Bring a record up to date with a journaled message, after a start."""
+        state = self.get(message)
+        record = state.record
+        try:
+            record.check(message, self._host.max_participants)
+            record.apply(message, sequence, message.created_at)
+        except CaxtonError:
+            # It was refused the first time too: it counts, and brings in nobody.
+            record.apply(message, sequence, message.created_at, join=False)
+        self.touched(state, sequence)
+
+    def touched(self, state: OpenConversation, sequence: int) -> None:
+        """``state`` gets the message ``sequence``, which its snapshot does not have."""
+        self._due.setdefault(state.key, sequence)
+
+    def snapshot(self, batch: Batch) -> int:
+        """Put due snapshots into ``batch``; returns the first sequence number still missing."""
+        due = self._due
+        room = max(SNAPSHOTS, len(due) // 10)
+        done = []
+        for key in due:
+            state = self._open[key]
+            # A message in the mailbox is journaled but not yet in the record.
+            if state.told or room == 0:
+                break
+            room -= 1
+            done.append(key)
+            self._write(state, batch)
+        for key in done:
+            del due[key]
+        return next(iter(due.values()), self._journal.next_sequence)
+
+    def _write(self, state: OpenConversation, batch: Batch) -> None:
+        record = state.record
+        while len(record.sequences) >= CHUNK:
+            chunk, record.sequences = record.sequences[:CHUNK], record.sequences[CHUNK:]
+            batch.history.append((history_key(state.key, record.chunks), pack_sequences(chunk)))
+            record.chunks += 1
+        batch.conversations.append((state.key, self._encode(record)))
+
+    def expire(self) -> int:
+        """End conversations that were idle too long; returns how many. Call now and then."""
+        now = self._host.now_ms()
+        ended = 0
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= now:
+            _, key = heapq.heappop(deadlines)
+            state = self._open.get(key)
+            if state is None:
+                continue
+            deadline = state.record.last_activity + self._timeout_ms
+            if deadline > now or state.told or key in self._due:
+                heapq.heappush(deadlines, (max(deadline, now + 1_000), key))
+                continue
+            self._close(key)
+            ended += 1
+        return ended
+
+    def ended(self, record: ConversationRecord) -> bool:
+        """Whether a conversation has been idle for longer than its timeout."""
+        return record.last_activity + self._timeout_ms <= self._host.now_ms()
+
+    def _passivate(self) -> None:
+        """Make room: the conversations opened longest ago that have nothing to do."""
+        idle = (key for key, state in self._open.items() if not state.told and key not in self._due)
+        for key in [key for key, _ in zip(idle, range(max(1, self._limit // 100)), strict=False)]:
+            self._close(key)
+
+    def _close(self, key: bytes) -> None:
+        state = self._open.pop(key)
+        if state.ref is not None:
+            state.ref.stop(block=False)

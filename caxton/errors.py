@@ -1,0 +1,481 @@
+"""The error tree: one table, stable codes, values in every text.
+
+Each class below is one row: its code, HTTP status, title, text with named fields, what to do
+next, and whether trying again can help. ``ERRORS`` is the table made from the rows; the REST
+problem documents (RFC 9457), ``caxton error CODE`` and ``docs/reference/errors.md`` come from it.
+
+::
+
+    CaxtonError
+    ├── AgentError            AgentNotFound, AgentNotResponding, AgentFailed, InvalidState, ...
+    ├── RoutingError          ValidationError, NoCapabilityProviders, ProtocolViolation, ...
+    ├── DeploymentError       ReloadFailed
+    ├── ResourceError         MessageTooLarge, QueueFull, RateLimited, CircuitOpen, Timeout, ...
+    ├── SecurityError         NotAuthorized
+    ├── ConfigurationError    ConfigInvalid, NodeAlreadyRunning, AddressInUse
+    ├── StorageError          StorageFull, StorageCorrupt, ForeignFolder
+    ├── ToolError             ToolFailed, ToolNotAllowed
+    ├── ModelError            ModelUnavailable
+    └── ObservabilityError
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "ERRORS",
+    "AddressInUse",
+    "AgentError",
+    "AgentFailed",
+    "AgentFileInvalid",
+    "AgentNotFound",
+    "AgentNotResponding",
+    "CaxtonError",
+    "CircuitOpen",
+    "ConfigInvalid",
+    "ConfigurationError",
+    "ConversationNotFound",
+    "DeploymentError",
+    "ForeignFolder",
+    "InternalError",
+    "InvalidState",
+    "MessageTooLarge",
+    "ModelError",
+    "ModelUnavailable",
+    "NoCapabilityProviders",
+    "NodeAlreadyRunning",
+    "NodeNotReady",
+    "NodeUnreachable",
+    "NotAuthorized",
+    "NotFound",
+    "ObservabilityError",
+    "ProtocolViolation",
+    "QueueFull",
+    "RateLimited",
+    "ReloadFailed",
+    "ResourceError",
+    "RoutingError",
+    "SecurityError",
+    "StorageCorrupt",
+    "StorageError",
+    "StorageFull",
+    "Timeout",
+    "ToolError",
+    "ToolFailed",
+    "ToolNotAllowed",
+    "ValidationError",
+    "error_from_code",
+]
+
+ERRORS: dict[str, type[CaxtonError]] = {}
+"""Every error that can be raised, by its stable code."""
+
+_SHOWN = 80
+
+
+def _shorten(value: object) -> object:
+    text = value if isinstance(value, str) else None
+    if text is not None and len(text) > _SHOWN:
+        return text[: _SHOWN - 1] + "…"
+    return value
+
+
+class CaxtonError(Exception):
+    """Root of the tree. Subclasses are rows of the error table.
+
+    Construct with the row's named fields; long text values are cut to 80 characters so that an
+    error never echoes a whole body. ``fields`` keeps what was given, for problem documents.
+    """
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    text: ClassVar[str] = "{reason}"
+    remedy: ClassVar[str] = "Look at the node's log for the trace id and report it."
+    retryable: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Enter the row into the table when the class states a code of its own."""
+        super().__init_subclass__(**kwargs)
+        if "code" in cls.__dict__:
+            if cls.code in ERRORS:
+                raise TypeError(f"error code {cls.code} is defined twice")
+            ERRORS[cls.code] = cls
+
+    def __init__(self, **fields: object) -> None:
+        self.fields: dict[str, object] = {key: _shorten(value) for key, value in fields.items()}
+        super().__init__(self.detail)
+
+    @property
+    def detail(self) -> str:
+        """The text of this occurrence, with its values filled in."""
+        try:
+            return self.text.format(**self.fields)
+        except (KeyError, IndexError):
+            listed = ", ".join(f"{key}={value!r}" for key, value in self.fields.items())
+            return f"{self.title}: {listed}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes by code and fields."""
+        return (error_from_code, (self.code, self.fields))
+
+
+class AgentError(CaxtonError):
+    """Something about an agent: it is not there, does not answer, or failed."""
+
+
+class RoutingError(CaxtonError):
+    """A message cannot go where it was sent, or may not."""
+
+
+class DeploymentError(CaxtonError):
+    """A version of an agent cannot be put into service."""
+
+
+class ResourceError(CaxtonError):
+    """A limit was reached; most of these pass with time."""
+
+
+class SecurityError(CaxtonError):
+    """The caller may not do this."""
+
+
+class ConfigurationError(CaxtonError):
+    """The node was told something it cannot do."""
+
+
+class StorageError(CaxtonError):
+    """The journal or another store failed. Nothing is acknowledged while this lasts."""
+
+    code = "STORAGE_ERROR"
+    status = 503
+    title = "Storage error"
+    text = "the store `{store}` failed: {reason}"
+    remedy = "Check the disk and the permissions of the data folder, then retry."
+    retryable = True
+
+
+class ObservabilityError(CaxtonError):
+    """Telemetry could not be written. Never affects messages."""
+
+
+class ToolError(CaxtonError):
+    """A tool call went wrong."""
+
+
+class ModelError(CaxtonError):
+    """A language-model provider went wrong."""
+
+
+class InternalError(CaxtonError):
+    """A fault of ours."""
+
+    code = "INTERNAL_ERROR"
+
+
+class AgentNotFound(AgentError):
+    """No agent has this id or name."""
+
+    code = "AGENT_NOT_FOUND"
+    status = 404
+    title = "Agent not found"
+    text = "no agent `{agent}` is registered{near}"
+    remedy = "List the agents with `caxton agent ls`, or address a capability instead."
+
+
+class AgentNotResponding(AgentError):
+    """The agent exists and takes no messages now."""
+
+    code = "AGENT_NOT_RESPONDING"
+    status = 503
+    title = "Agent not responding"
+    text = "agent `{agent}` is {state} and takes no messages"
+    remedy = "Look at its state with `caxton agent ls`; start it or wait for its restart."
+    retryable = True
+
+
+class AgentFailed(AgentError):
+    """The agent's handler raised for this message."""
+
+    code = "AGENT_FAILED"
+    status = 502
+    title = "Agent failed"
+    text = "agent `{agent}` failed on this message {attempts} times: {reason}"
+    remedy = "The traceback is in the node's log; correct the agent file or the message."
+
+
+class InvalidState(AgentError):
+    """An agent cannot move between these two states."""
+
+    code = "INVALID_STATE"
+    status = 409
+    title = "Invalid state"
+    text = "agent `{agent}` cannot go from {current} to {wanted}"
+    remedy = "Allowed from {current}: see docs/reference/agent-file.md, section Lifecycle."
+
+
+class AgentFileInvalid(AgentError):
+    """An agent file breaks a rule; ``errors`` lists all of them with their places."""
+
+    code = "AGENT_FILE_INVALID"
+    status = 422
+    title = "Agent file invalid"
+    text = "{file}:{line}:{column} `{field}`: {rule}"
+    remedy = "Correct the file and save it; the version that ran before goes on answering."
+
+
+class NotFound(RoutingError):
+    """No such thing at this address."""
+
+    code = "NOT_FOUND"
+    status = 404
+    title = "Not found"
+    text = "there is no {kind} `{id}`"
+    remedy = "See the routes at /openapi.json."
+
+
+class ConversationNotFound(RoutingError):
+    """No conversation has this id, or its history has been pruned."""
+
+    code = "CONVERSATION_NOT_FOUND"
+    status = 404
+    title = "Conversation not found"
+    text = "no conversation `{conversation}` is kept here"
+    remedy = "List the conversations with `caxton conversation ls`."
+
+
+class ValidationError(RoutingError):
+    """A field is missing, of the wrong type or out of range. Nothing was changed."""
+
+    code = "VALIDATION_ERROR"
+    status = 422
+    title = "Validation error"
+    text = "`{field}`: {value} given, {allowed} allowed"
+    remedy = "Correct the named field and send it again."
+
+    def __init__(self, *, field: str, value: object, allowed: str) -> None:
+        shown = value if isinstance(value, str) and value.isprintable() else repr(value)
+        super().__init__(field=field, value=_shorten(shown), allowed=allowed)
+
+
+class NoCapabilityProviders(RoutingError):
+    """No running agent offers the capability asked for."""
+
+    code = "NO_CAPABILITY_PROVIDERS"
+    status = 404
+    title = "No provider of this capability"
+    text = "no running agent offers `{capability}`{near}"
+    remedy = "List the capabilities with `caxton agent ls`, or start an agent that offers it."
+    retryable = True
+
+
+class ProtocolViolation(RoutingError):
+    """The act does not fit the state of its conversation."""
+
+    code = "PROTOCOL_VIOLATION"
+    status = 409
+    title = "Protocol violation"
+    text = "`{performative}` does not fit conversation {conversation}: {rule}"
+    remedy = "Send an act that the protocol allows here, or start a new conversation."
+
+
+class ReloadFailed(DeploymentError):
+    """A changed agent file could not be put into service."""
+
+    code = "RELOAD_FAILED"
+    status = 422
+    title = "Reload failed"
+    text = "{file} was not reloaded: {reason}"
+    remedy = "Correct the file; the version that ran before goes on answering."
+
+
+class MessageTooLarge(ResourceError):
+    """The content is over the configured limit."""
+
+    code = "MESSAGE_TOO_LARGE"
+    status = 413
+    title = "Message too large"
+    text = "`{field}`: {size} bytes given, at most {limit} allowed"
+    remedy = "Send less, or raise `limits.message_bytes` (at most 10 MiB)."
+
+
+class QueueFull(ResourceError):
+    """A bounded queue has no room. Nothing was accepted."""
+
+    code = "QUEUE_FULL"
+    status = 429
+    title = "Queue full"
+    text = "{queue} holds {depth}, at most {limit} may wait there"
+    remedy = "Wait and retry; if it lasts, the agents behind it are too slow or stopped."
+    retryable = True
+
+
+class RateLimited(ResourceError):
+    """The sender sends faster than its limit."""
+
+    code = "RATE_LIMITED"
+    status = 429
+    title = "Rate limited"
+    text = "{sender} may send {limit} messages a second"
+    remedy = "Wait as long as Retry-After says."
+    retryable = True
+
+
+class CircuitOpen(ResourceError):
+    """The breaker of the destination is open."""
+
+    code = "CIRCUIT_OPEN"
+    status = 503
+    title = "Circuit breaker open"
+    text = "the breaker of `{target}` is open for {retry_after_ms} ms more"
+    remedy = "Wait for the probe, or see why the destination failed."
+    retryable = True
+
+
+class Timeout(ResourceError):
+    """Nothing came back before the deadline."""
+
+    code = "TIMEOUT"
+    status = 504
+    title = "Timed out"
+    text = "no {what} within {timeout_ms} ms"
+    remedy = "Give it longer, or see what the agent is doing with `caxton agent ls`."
+    retryable = True
+
+
+class NotAuthorized(SecurityError):
+    """The caller has no key, or its key lacks the right."""
+
+    code = "NOT_AUTHORIZED"
+    status = 403
+    title = "Not authorised"
+    text = "{who} may not {action}"
+    remedy = "Use a key with this right."
+
+
+class ConfigInvalid(ConfigurationError):
+    """The configuration breaks a rule; the node does not start."""
+
+    code = "CONFIG_INVALID"
+    status = 422
+    title = "Configuration invalid"
+    text = "`{field}` ({origin}): {value} given, {allowed} allowed"
+    remedy = "Correct the setting; `caxton config show` lists all of them."
+
+    def __init__(self, *, field: str, value: object, allowed: str, origin: str) -> None:
+        super().__init__(field=field, value=_shorten(repr(value)), allowed=allowed, origin=origin)
+
+
+class NodeAlreadyRunning(ConfigurationError):
+    """Another node holds this data folder."""
+
+    code = "NODE_ALREADY_RUNNING"
+    status = 409
+    title = "Node already running"
+    text = "a node with pid {pid} already runs on {data}"
+    remedy = "Use it (`caxton monitor`), stop it (`caxton stop`), or give another --data folder."
+
+
+class AddressInUse(ConfigurationError):
+    """The API address is taken."""
+
+    code = "ADDRESS_IN_USE"
+    status = 409
+    title = "Address in use"
+    text = "{host}:{port} is taken by another program"
+    remedy = "Give another port: `--port`, `CAXTON_PORT`, or 0 for a free one."
+
+
+class NodeUnreachable(ConfigurationError):
+    """No node answers at the address."""
+
+    code = "NODE_UNREACHABLE"
+    status = 503
+    title = "Node unreachable"
+    text = "no node answers at {url}: {reason}"
+    remedy = "Start one with scripts/up, or name another with --url."
+    retryable = True
+
+
+class NodeNotReady(ResourceError):
+    """A part of the node is starting, restarting or draining."""
+
+    code = "NODE_NOT_READY"
+    status = 503
+    title = "Node not ready"
+    text = "{part} is not ready"
+    remedy = "Wait and retry; `caxton monitor` shows which part is missing."
+    retryable = True
+
+
+class StorageFull(StorageError):
+    """No room on the disk or in the map. Reads go on; nothing is acknowledged."""
+
+    code = "STORAGE_FULL"
+    status = 507
+    title = "Storage full"
+    text = "the store `{store}` is full: {reason}"
+    remedy = "Free disk space or raise `storage.map_bytes`; the node recovers by itself."
+    retryable = True
+
+
+class StorageCorrupt(StorageError):
+    """A record does not read back."""
+
+    code = "STORAGE_CORRUPT"
+    status = 500
+    title = "Storage corrupt"
+    text = "the store `{store}` holds an unreadable record: {reason}"
+    remedy = "Restore a backup; nothing was thrown away."
+    retryable = False
+
+
+class ForeignFolder(StorageError):
+    """The data folder was not made by Caxton, or by a later version."""
+
+    code = "FOREIGN_FOLDER"
+    status = 409
+    title = "Not a data folder of this version"
+    text = "{data}: {reason}"
+    remedy = "Give an empty folder, or the version of Caxton that made this one."
+    retryable = False
+
+
+class ToolFailed(ToolError):
+    """The sandbox or the tool itself refused."""
+
+    code = "TOOL_FAILED"
+    status = 502
+    title = "Tool failed"
+    text = "tool `{tool}` failed ({reason}): {detail}"
+    remedy = "See the tool's limits and grants in the agent file."
+
+
+class ToolNotAllowed(ToolError):
+    """The agent's file does not list this tool, or it is not installed."""
+
+    code = "TOOL_NOT_ALLOWED"
+    status = 403
+    title = "Tool not allowed"
+    text = "agent `{agent}` may not call `{tool}`: {reason}"
+    remedy = "Add it to `tools:` in the agent file."
+
+
+class ModelUnavailable(ModelError):
+    """The language-model provider gave no answer."""
+
+    code = "MODEL_UNAVAILABLE"
+    status = 502
+    title = "Language model unavailable"
+    text = "provider `{provider}` failed ({kind}): {reason}"
+    remedy = "Check `llm.base_url`, the key and the model name; `caxton doctor` tests them."
+    retryable = True
+
+
+def error_from_code(code: str, fields: dict[str, Any]) -> CaxtonError:
+    """Build the error that ``code`` names again, on the other side of a process or HTTP border."""
+    cls = ERRORS.get(code, InternalError)
+    error = cls.__new__(cls)
+    CaxtonError.__init__(error, **fields)
+    return error

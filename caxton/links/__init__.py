@@ -1,0 +1,1 @@
+"""What flows between the processes of a node: submissions, deliveries, questions."""

@@ -1,0 +1,134 @@
+"""Deliveries between shards: a conversation's shard hands a message to the agent's shard.
+
+The message stays pending at its conversation's shard until the outcome is committed there. The
+agent's shard remembers the outcomes it gave: when the other one was replaced before it committed
+them, the same deliveries come again and get the same outcome without being handled twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from caxton.errors import AgentNotFound, CaxtonError
+from caxton.links.wire import Deliver, Settled
+from caxton.message import Message, decode, encode
+from caxton.routing.accepted import Accepted
+from caxton.routing.delivery import LocalAgents
+from caxton.types import format_id
+
+__all__ = ["Inbound", "Outbound"]
+
+REMEMBERED = 65_536
+"""Outcomes kept per link for a repeated delivery."""
+
+
+class Outbound:
+    """Deliveries of this shard to one other shard, a frame per turn of the event loop."""
+
+    def __init__(self, send: Callable[[msgspec.Struct], None]) -> None:
+        self._send = send
+        self._items: list[tuple[int, int, bytes, msgspec.Raw]] = []
+
+    def deliver(self, accepted: Accepted) -> None:
+        """Have the other shard's agent handle it."""
+        if not self._items:
+            asyncio.get_running_loop().call_soon(self._flush)
+        agent_id = accepted.target or b""
+        self._items.append(
+            (accepted.sequence, accepted.delivery_count, agent_id, msgspec.Raw(accepted.raw))
+        )
+
+    def _flush(self) -> None:
+        items, self._items = self._items, []
+        self._send(Deliver(items))
+
+
+class _Handling:
+    """A message that another shard wants handled here."""
+
+    __slots__ = ("_inbound", "delivery_count", "message", "sequence")
+
+    def __init__(
+        self, inbound: Inbound, sequence: int, message: Message, delivery_count: int
+    ) -> None:
+        self._inbound = inbound
+        self.sequence = sequence
+        self.message = message
+        self.delivery_count = delivery_count
+
+    def done(self, outputs: Sequence[Message]) -> None:
+        """Handled."""
+        self._inbound.settle(self.sequence, [encode(one) for one in outputs], None)
+
+    def failed(self, error: CaxtonError, traceback: str) -> None:
+        """Not handled this time."""
+        self._inbound.settle(self.sequence, [], (error, traceback))
+
+
+class Inbound:
+    """Deliveries of one other shard to agents of this one.
+
+    Args:
+        send: puts a sentence on the link.
+        agents: the agents of this shard.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[msgspec.Struct], None],
+        agents: LocalAgents,
+    ) -> None:
+        self._send = send
+        self._agents = agents
+        self._handling: set[int] = set()
+        self._outcomes: OrderedDict[int, list[bytes]] = OrderedDict()
+        self._done: list[tuple[int, list[bytes]]] = []
+        self._failed: list[tuple[int, str, dict[str, Any], str]] = []
+        self._scheduled = False
+
+    def take(self, sentence: Deliver) -> None:
+        """Give a frame of deliveries to their agents."""
+        for sequence, count, agent_id, raw in sentence.items:
+            if sequence in self._handling:
+                continue
+            outcome = self._outcomes.get(sequence)
+            if outcome is not None:
+                self._done.append((sequence, outcome))
+                self._schedule()
+                continue
+            message = decode(raw)
+            self._handling.add(sequence)
+            handling = _Handling(self, sequence, message, count)
+            if not self._agents.put(agent_id, handling):
+                handling.failed(AgentNotFound(agent=format_id(agent_id), near=""), "")
+
+    def settle(
+        self, sequence: int, outputs: list[bytes], failure: tuple[CaxtonError, str] | None
+    ) -> None:
+        """Report an outcome; a successful one is remembered."""
+        self._handling.discard(sequence)
+        if failure is None:
+            self._done.append((sequence, outputs))
+            self._outcomes[sequence] = outputs
+            if len(self._outcomes) > REMEMBERED:
+                self._outcomes.popitem(last=False)
+        else:
+            error, traceback = failure
+            self._failed.append((sequence, error.code, error.fields, traceback))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        done, self._done = self._done, []
+        failed, self._failed = self._failed, []
+        self._send(Settled(done, failed))

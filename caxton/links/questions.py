@@ -1,0 +1,68 @@
+"""Questions over a link: asked once, answered once, or failed at the deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from caxton.errors import CaxtonError, NodeNotReady, Timeout, error_from_code
+from caxton.links.wire import Answer, Query
+
+__all__ = ["Questions"]
+
+
+class Questions:
+    """The asking side of one link.
+
+    Args:
+        send: puts a sentence on the link.
+        part: name of the other side, for errors.
+    """
+
+    def __init__(self, send: Callable[[msgspec.Struct], None], part: str) -> None:
+        self._send = send
+        self._part = part
+        self._next = 0
+        self._open: dict[int, asyncio.Future[Any]] = {}
+
+    async def ask(self, name: str, arguments: dict[str, Any], timeout_s: float = 10.0) -> Any:
+        """Ask and wait for the answer.
+
+        Raises:
+            Timeout: no answer within ``timeout_s`` seconds.
+            CaxtonError: what the other side answered, or that it went away.
+        """
+        self._next += 1
+        reference = self._next
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._open[reference] = future
+        try:
+            self._send(Query(reference, name, arguments))
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            raise Timeout(
+                what=f"answer of {self._part} to `{name}`", timeout_ms=int(timeout_s * 1_000)
+            ) from None
+        finally:
+            self._open.pop(reference, None)
+
+    def answered(self, answer: Answer) -> None:
+        """The other side answered."""
+        future = self._open.get(answer.reference)
+        if future is None or future.done():
+            return
+        if answer.code:
+            future.set_exception(error_from_code(answer.code, answer.fields))
+        else:
+            future.set_result(answer.value)
+
+    def lost(self) -> None:
+        """The other side's process is gone, and with it the questions it had."""
+        error: CaxtonError = NodeNotReady(part=self._part)
+        for future in self._open.values():
+            if not future.done():
+                future.set_exception(error)

@@ -1,0 +1,52 @@
+"""The gateway process: REST in front, links to the shards behind, no state of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from actors import ControlChannel
+from caxton.agents.directory import Directory
+from caxton.api.app import make_app
+from caxton.api.server import make_server
+from caxton.gateway import Gateway
+from caxton.observe.logs import start_logging
+from caxton.processes.gateway_links import GatewayLinks
+from caxton.processes.layout import GATEWAY, Layout
+from caxton.processes.status import NodeStatus
+from caxton.processes.tuning import tune
+from caxton.storage.registry import Registry
+
+__all__ = ["run_gateway"]
+
+
+async def run_gateway(
+    control: ControlChannel, layout: Layout, listener: socket.socket, status: NodeStatus
+) -> None:
+    """Main of the gateway process."""
+    config = layout.config
+    start_logging(config, control.name, console=False)
+    registry = Registry(config.data / "registry", readonly=True)
+    directory = Directory(layout.node_id, layout.shards)
+    gateway = Gateway(directory, max_content=config.limits_message_bytes, status=status.view)
+    links = GatewayLinks(layout, GATEWAY, gateway, registry)
+
+    def on_word(word: str, value: Any) -> None:
+        if word == "event":
+            gateway.log.add(*value)
+        elif word == "processes":
+            status.processes = value
+
+    control.on_word = on_word
+    links.start()
+    app = make_app(gateway)
+    server = make_server(app, listener)
+    serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+    tune()
+    control.ready()
+    timeout_s = await control.wait_drain()
+    server.should_exit = True
+    await asyncio.wait([serving], timeout=timeout_s)
+    await links.close()
+    registry.close()

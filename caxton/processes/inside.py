@@ -1,0 +1,104 @@
+"""A whole node in the calling process: one shard, the registrar, a sandbox. ``Node(shards=0)``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from caxton.agents.directory import Directory
+from caxton.agents.kinds import Services
+from caxton.errors import InternalError
+from caxton.links.origin import LinkOrigin
+from caxton.links.wire import Answer, Query, Submit
+from caxton.message import Message
+from caxton.processes.layout import Layout
+from caxton.processes.peers import answer
+from caxton.processes.shard_main import make_loader, make_registrar
+from caxton.routing.accepted import Accepted
+from caxton.routing.router import Submission
+from caxton.shard import Shard
+from caxton.storage.registry import AgentRecord, Registry
+from caxton.tools.runner import SandboxToolRunner
+
+__all__ = ["Inside"]
+
+
+class _NoOthers:
+    """There are no other shards here, and no id lives on one."""
+
+    def deliver(self, shard: int, accepted: Accepted) -> None:
+        """Never called."""
+        raise InternalError(reason=f"delivery to shard {shard} of a node with one")
+
+    def elsewhere(self, messages: Sequence[Message], done: Callable[[], None]) -> None:
+        """Never called."""
+        raise InternalError(reason="a conversation of another shard in a node with one")
+
+    async def ask(self, shard: int, name: str, arguments: dict[str, Any]) -> Any:
+        """Never called."""
+        raise InternalError(reason=f"question to shard {shard} of a node with one")
+
+
+class Inside:
+    """The parts of a node that are processes elsewhere."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        directory: Directory,
+        registry: Registry,
+        event: Callable[[str, str, str], None],
+    ) -> None:
+        config = layout.config
+        directory.apply(registry.since(0))
+        self._config = config
+        self._runner = SandboxToolRunner(
+            config.data / "cache" / "wasm", config.workspace, workers=config.tools_workers
+        )
+        self._services = Services(config=config, tools=self._runner)
+        others = _NoOthers()
+        self._shard = Shard(
+            config,
+            0,
+            directory,
+            others,
+            others.elsewhere,
+            others.ask,
+            make_loader(config, self._services),
+            event,
+        )
+        self._registrar = make_registrar(config, registry, layout.node_id, self._changed, event)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _changed(self, records: list[AgentRecord]) -> None:
+        self._shard.registry_changed(records)
+
+    async def start(self) -> None:
+        """Start the agents and take up what is pending."""
+        self._shard.start_agents()
+        await self._registrar.load()
+        self._shard.recover()
+        if self._config.watch:
+            self._registrar.watch()
+
+    def submit(self, origin: LinkOrigin, sentence: Submit) -> None:
+        """Take a frame of submissions."""
+        self._shard.submit(Submission(origin, sentence.first, sentence.wait, sentence.messages))
+
+    def ask(self, query: Query, answered: Callable[[Answer], None]) -> None:
+        """Answer a question, soon."""
+
+        async def work() -> None:
+            answered(await answer(query, self._shard))
+
+        task = asyncio.get_running_loop().create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Drain, commit, stop."""
+        await self._registrar.close()
+        await self._shard.stop(timeout_s)
+        await self._services.close()
+        await self._runner.close()

@@ -1,0 +1,247 @@
+"""The links of a shard process: submissions in, deliveries both ways, questions both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from actors import Link, LinkClient, LinkFull, LinkServer
+from caxton.errors import CaxtonError, InternalError, NodeNotReady, QueueFull, error_from_code
+from caxton.links.deliveries import Inbound, Outbound
+from caxton.links.origin import LinkOrigin
+from caxton.links.questions import Questions
+from caxton.links.submitter import Outcome, Submitter
+from caxton.links.wire import (
+    Acked,
+    Answer,
+    Deliver,
+    Kind,
+    Notice,
+    Query,
+    Refused,
+    Settled,
+    Submit,
+    decode_payload,
+    encode_payload,
+)
+from caxton.message import Message, decode, encode
+from caxton.processes.layout import TOOLS, Layout, shard_name
+from caxton.routing.accepted import Accepted
+from caxton.routing.router import Submission
+from caxton.shard import Shard
+
+__all__ = ["Peer", "Peers", "answer", "sender"]
+
+logger = logging.getLogger("caxton.links")
+
+
+def sender(link: Link) -> Callable[[msgspec.Struct], None]:
+    """Puts sentences on a link."""
+
+    def send(sentence: msgspec.Struct) -> None:
+        kind, payload = encode_payload(sentence)
+        try:
+            link.send(kind, payload)
+        except LinkFull as error:
+            raise QueueFull(
+                queue=f"the link to {link.peer}", depth=error.size, limit=error.limit
+            ) from error
+
+    return send
+
+
+class Peer:
+    """Everything this shard has with one other process."""
+
+    def __init__(self, link: Link, shard: Shard) -> None:
+        self.link = link
+        self.send = sender(link)
+        self.origin = LinkOrigin(self.send)
+        self.questions = Questions(self.send, link.peer)
+        self.submitter = Submitter(self.send)
+        self.outbound = Outbound(self.send)
+        self.inbound = Inbound(self.send, shard.roster)
+        name, _, number = link.peer.partition("-")
+        self.number = int(number) if name == "shard" and number.isdigit() else None
+
+
+class Peers:
+    """The links of one shard."""
+
+    def __init__(self, layout: Layout, number: int) -> None:
+        self.shard: Shard | None = None
+        self.on_registry: Callable[[], None] = lambda: None
+        self._layout = layout
+        self._number = number
+        self._identity = layout.identity(shard_name(number))
+        self._peers: dict[str, Peer] = {}
+        self._server = LinkServer(layout.socket(shard_name(number)), self._identity, self)
+        self._clients = [
+            LinkClient(layout.socket(shard_name(other)), self._identity, shard_name(other), self)
+            for other in range(number)
+        ]
+        self.tools = LinkClient(layout.socket(TOOLS), self._identity, TOOLS, self)
+        self._tool_questions = Questions(sender(self.tools.link), TOOLS)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def tool_questions(self) -> Questions:
+        """Questions to the tools process."""
+        return self._tool_questions
+
+    async def start(self, shard: Shard) -> None:
+        """Listen, and connect to the shards with lower numbers and to the tools."""
+        self.shard = shard
+        await self._server.start()
+        for client in [*self._clients, self.tools]:
+            client.start()
+
+    def _peer(self, link: Link) -> Peer:
+        found = self._peers.get(link.peer)
+        if found is None:
+            if self.shard is None:
+                raise RuntimeError("links are started with their shard")
+            found = self._peers[link.peer] = Peer(link, self.shard)
+        return found
+
+    # --- LinkEvents --------------------------------------------------------------------------
+
+    def on_up(self, link: Link, fresh: bool) -> None:
+        """A process is there; a fresh one has lost what it was told."""
+        if link.peer == TOOLS:
+            if fresh:
+                self._tool_questions.lost()
+            return
+        peer = self._peer(link)
+        if fresh:
+            peer.questions.lost()
+            if peer.submitter.resend():
+                logger.info("sent submissions to %s again", link.peer)
+            if peer.number is not None and self.shard is not None:
+                again = self.shard.router.delivery.resend(peer.number)
+                if again:
+                    logger.info("delivered %d messages to %s again", again, link.peer)
+        self.on_registry()
+
+    def on_down(self, link: Link) -> None:
+        """A process is gone, or its connection."""
+        if link.peer == TOOLS:
+            return
+        peer = self._peers.get(link.peer)
+        if peer is not None and peer.number is None and self.shard is not None:
+            self.shard.router.forget(peer.origin)
+
+    def on_frame(self, link: Link, kind: int, payload: bytes) -> None:
+        """A sentence came."""
+        shard = self.shard
+        if shard is None:
+            return
+        sentence = decode_payload(kind, payload)
+        if kind == Kind.ANSWER and link.peer == TOOLS:
+            self._tool_questions.answered(sentence)
+            return
+        peer = self._peer(link)
+        if isinstance(sentence, Submit):
+            shard.submit(Submission(peer.origin, sentence.first, sentence.wait, sentence.messages))
+        elif isinstance(sentence, Deliver):
+            peer.inbound.take(sentence)
+        elif isinstance(sentence, Settled):
+            self._settled(peer, sentence)
+        elif isinstance(sentence, Acked):
+            peer.submitter.acked(sentence)
+        elif isinstance(sentence, Refused):
+            peer.submitter.refused(sentence)
+        elif isinstance(sentence, Answer):
+            peer.questions.answered(sentence)
+        elif isinstance(sentence, Query):
+            self._begin(self._answer(peer, sentence))
+        elif isinstance(sentence, Notice) and sentence.name == "registry":
+            self.on_registry()
+
+    # --- what the shard needs ----------------------------------------------------------------
+
+    def deliver(self, shard: int, accepted: Accepted) -> None:
+        """Have another shard's agent handle a message; before its link is up, it waits there."""
+        self._by_number(shard).outbound.deliver(accepted)
+
+    def _by_number(self, shard: int) -> Peer:
+        name = shard_name(shard)
+        found = self._peers.get(name)
+        if found is not None:
+            return found
+        if shard < self._number:
+            return self._peer(self._clients[shard].link)
+        return self._peer(self._server.expect(name))
+
+    def elsewhere(self, messages: Sequence[Message], done: Callable[[], None]) -> None:
+        """Submit messages to their own shards; ``done`` when all are journaled or refused."""
+        if self.shard is None:
+            return
+        left = len(messages)
+
+        def settle(index: int, outcome: Outcome | CaxtonError) -> None:
+            nonlocal left
+            left -= 1
+            if isinstance(outcome, CaxtonError):
+                logger.error("a message of an agent was refused: %s", outcome)
+            if not left:
+                done()
+
+        for message in messages:
+            number = self.shard.directory.shard(message.conversation_id)
+            self._by_number(number).submitter.submit([encode(message)], settle)
+
+    async def ask(self, shard: int, name: str, arguments: dict[str, Any]) -> Any:
+        """Ask another shard."""
+        return await self._by_number(shard).questions.ask(name, arguments)
+
+    def tell_all(self, notice: Notice) -> None:
+        """Tell every connected process."""
+        for peer in self._peers.values():
+            if peer.link.up:
+                peer.send(notice)
+
+    def _settled(self, peer: Peer, sentence: Settled) -> None:
+        if self.shard is None or peer.number is None:
+            return
+        router = self.shard.router
+        for sequence, outputs in sentence.done:
+            accepted = router.delivery.remote(peer.number, sequence)
+            if accepted is not None:
+                router.done(accepted, [decode(raw) for raw in outputs])
+        for sequence, code, fields, traceback in sentence.failed:
+            accepted = router.delivery.remote(peer.number, sequence)
+            if accepted is not None:
+                router.failed(accepted, error_from_code(code, fields), traceback)
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, peer: Peer, query: Query) -> None:
+        peer.send(await answer(query, self.shard))
+
+    async def close(self) -> None:
+        """Close every link."""
+        for client in [*self._clients, self.tools]:
+            await client.close()
+        await self._server.close()
+
+
+async def answer(query: Query, responder: Any) -> Answer:
+    """The answer of ``responder.answer(name, arguments)`` to a query."""
+    try:
+        if responder is None:
+            raise NodeNotReady(part="this process")
+        return Answer(query.reference, await responder.answer(query.name, query.arguments))
+    except CaxtonError as error:
+        return Answer(query.reference, None, error.code, error.fields)
+    except (KeyError, TypeError, ValueError) as error:
+        logger.exception("question %s failed", query.name)
+        failure = InternalError(reason=f"question {query.name}: {error!r}")
+        return Answer(query.reference, None, failure.code, failure.fields)

@@ -1,0 +1,109 @@
+"""A shard process: registry reader, shard, links; shard 0 also keeps the registry."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from actors import ControlChannel
+from caxton.agents.directory import Directory
+from caxton.agents.host import Loader
+from caxton.agents.kinds import Services, make_behaviour
+from caxton.agents.registrar import Registrar
+from caxton.config import Config
+from caxton.links.wire import Notice
+from caxton.observe.logs import start_logging
+from caxton.processes.layout import Layout, shard_name
+from caxton.processes.peers import Peers
+from caxton.processes.tuning import tune
+from caxton.shard import Shard
+from caxton.storage.registry import AgentRecord, Registry
+from caxton.tools.runner import RemoteToolRunner
+
+__all__ = ["make_registrar", "run_shard"]
+
+logger = logging.getLogger("caxton.shard")
+
+
+def make_registrar(
+    config: Config,
+    registry: Registry,
+    node_id: bytes,
+    changed: Callable[[list[AgentRecord]], None],
+    event: Callable[[str, str, str], None],
+) -> Registrar:
+    """The registrar of a node's agents folder."""
+    return Registrar(
+        config.agents,
+        registry,
+        node_id,
+        limit=config.limits_agents,
+        changed=changed,
+        event=event,
+    )
+
+
+def make_loader(config: Config, services: Services) -> Loader:
+    """Makes behaviours of registered versions."""
+
+    def load(record: AgentRecord) -> object:
+        return make_behaviour(record.definition, config.agents / record.file, services)
+
+    return load  # type: ignore[return-value]  # make_behaviour's result is a Behaviour
+
+
+async def run_shard(control: ControlChannel, layout: Layout, number: int) -> None:
+    """Main of a shard process."""
+    config = layout.config
+    start_logging(config, control.name, console=False)
+    tune()
+    keeper = number == 0
+    registry = Registry(config.data / "registry", readonly=not keeper)
+    directory = Directory(layout.node_id, layout.shards)
+    directory.apply(registry.since(0))
+    peers = Peers(layout, number)
+
+    def event(kind: str, subject: str, text: str) -> None:
+        control.tell("event", kind, subject, text)
+
+    services = Services(config=config, tools=RemoteToolRunner(peers.tool_questions))
+    shard = Shard(
+        config,
+        number,
+        directory,
+        peers,
+        peers.elsewhere,
+        peers.ask,
+        make_loader(config, services),
+        event,
+    )
+    registrar: Registrar | None = None
+    if keeper:
+
+        def changed(records: list[AgentRecord]) -> None:
+            shard.registry_changed(records)
+            peers.tell_all(Notice("registry", registry.revision))
+
+        registrar = make_registrar(config, registry, layout.node_id, changed, event)
+    else:
+        peers.on_registry = lambda: shard.registry_changed(registry.since(directory.revision))
+    shard.start_agents()
+    if registrar is not None:
+        await registrar.load()
+    pending = shard.recover()
+    await peers.start(shard)
+    if registrar is not None and config.watch:
+        registrar.watch()
+    control.ready(pending=pending, agents=len(shard.roster.hosts))
+    timeout_s = await control.wait_drain()
+    if registrar is not None:
+        await registrar.close()
+    await shard.stop(timeout_s)
+    await services.close()
+    await peers.close()
+    registry.close()
+
+
+def shard_names(layout: Layout) -> list[str]:
+    """Names of the shard processes."""
+    return [shard_name(number) for number in range(layout.shards)]

@@ -1,0 +1,1 @@
+"""The way of a message: admit, journal, converse, resolve, deliver, handle, confirm."""

@@ -1,0 +1,91 @@
+"""A message on its way through a shard, from its acceptance to its handled mark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from caxton.errors import CaxtonError
+from caxton.message import Message
+
+__all__ = ["Accepted", "Handling", "Origin"]
+
+
+class Origin(Protocol):
+    """Who submitted: a link to another process, or this process itself."""
+
+    def acked(self, references: Sequence[int], *, disk: bool) -> None:
+        """These are in the journal at the node's durability."""
+        ...
+
+    def duplicate(self, references: Sequence[int], *, disk: bool) -> None:
+        """These had been accepted before, and are in the journal."""
+        ...
+
+    def refused(self, reference: int, error: CaxtonError) -> None:
+        """Nothing was done for this one."""
+        ...
+
+    def replied(self, raw: bytes, message: Message) -> None:
+        """A committed message that answers one of this origin's."""
+        ...
+
+
+class Handling(Protocol):
+    """A message that an agent's actor is given, and the two ways it ends."""
+
+    message: Message
+    delivery_count: int
+
+    def done(self, outputs: Sequence[Message]) -> None:
+        """The agent handled it; ``outputs`` is what it wants to send."""
+        ...
+
+    def failed(self, error: CaxtonError, traceback: str) -> None:
+        """The agent could not handle it this time."""
+        ...
+
+
+class Accepted:
+    """One accepted message at its conversation's shard."""
+
+    __slots__ = ("accepted_at", "attempts", "delivery_count", "message", "origin", "raw",
+                 "reference", "router", "sequence", "target")  # fmt: skip
+
+    def __init__(
+        self,
+        message: Message,
+        raw: bytes,
+        sequence: int,
+        accepted_at: float,
+        router: Settler,
+        delivery_count: int = 1,
+    ) -> None:
+        self.message = message
+        self.raw = raw
+        self.sequence = sequence
+        self.accepted_at = accepted_at
+        self.router = router
+        self.delivery_count = delivery_count
+        self.attempts = 0
+        self.target: bytes | None = None
+
+    def done(self, outputs: Sequence[Message]) -> None:
+        """Handled by an agent of this process."""
+        self.router.done(self, outputs)
+
+    def failed(self, error: CaxtonError, traceback: str) -> None:
+        """Not handled by an agent of this process."""
+        self.router.failed(self, error, traceback)
+
+
+class Settler(Protocol):
+    """The part of the pipeline that ends a delivery."""
+
+    def done(self, accepted: Accepted, outputs: Sequence[Message]) -> None:
+        """The message was handled."""
+        ...
+
+    def failed(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
+        """This attempt to have it handled failed."""
+        ...

@@ -1,0 +1,209 @@
+"""Delivery: from a chosen agent to its handled mark, with windows, retries and dead letters.
+
+Each agent has a window of messages that are with it and not settled. What exceeds the window waits
+here in order, at first as objects and past ``KEPT`` as bare sequence numbers: the journal has the
+rest. Temporary failures come again after a back-off; what fails for good becomes a dead letter and
+a FAILURE to its sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from caxton.agents.directory import Directory
+from caxton.errors import AgentFailed, AgentNotFound, CaxtonError
+from caxton.message import Message
+from caxton.routing.accepted import Accepted, Handling
+from caxton.types import RetryDelayMs, format_id
+
+__all__ = ["Delivery", "LocalAgents", "RemoteShards"]
+
+KEPT = 20_000
+"""Waiting messages that stay in memory as objects; more wait as numbers."""
+BACKOFF = 2.0
+JITTER = 0.2
+
+
+class LocalAgents(Protocol):
+    """The agents of this process."""
+
+    def put(self, agent_id: bytes, handling: Handling) -> bool:
+        """Give a message to an agent's mailbox; False when it is not here."""
+        ...
+
+
+class RemoteShards(Protocol):
+    """The other shards."""
+
+    def deliver(self, shard: int, accepted: Accepted) -> None:
+        """Have the agent's shard handle it; the outcome comes back as done or failed."""
+        ...
+
+
+class _Queue:
+    """What one agent has, and what waits for it."""
+
+    __slots__ = ("failures", "flying", "waiting")
+
+    def __init__(self) -> None:
+        self.flying = 0
+        self.waiting: deque[Accepted | int] = deque()
+        self.failures = 0
+
+
+class Delivery:
+    """Delivers accepted messages of one shard.
+
+    Args:
+        directory: where agents live.
+        shard: number of this shard.
+        local, remote: where messages go.
+        window: messages with an agent at once, from this shard.
+        reload: reads a waiting message back from the journal.
+        settled, buried: what ends a message (handled; dead with its last error).
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        shard: int,
+        local: LocalAgents,
+        remote: RemoteShards,
+        *,
+        window: int,
+        reload: Callable[[int], Accepted | None],
+        settled: Callable[[Accepted, Sequence[Message]], None],
+        buried: Callable[[Accepted, CaxtonError, str], None],
+    ) -> None:
+        self._directory = directory
+        self._shard = shard
+        self._local = local
+        self._remote = remote
+        self._window = window
+        self._reload = reload
+        self._settled = settled
+        self._buried = buried
+        self._queues: dict[bytes, _Queue] = {}
+        self._kept = 0
+        self._retries: dict[int, asyncio.TimerHandle] = {}
+        self._remote_flying: dict[int, dict[int, Accepted]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for room at their agents."""
+        return sum(len(queue.waiting) for queue in self._queues.values())
+
+    def depth(self, agent_id: bytes) -> int:
+        """Messages of this shard that are with an agent or wait for it."""
+        queue = self._queues.get(agent_id)
+        return queue.flying + len(queue.waiting) if queue else 0
+
+    def load(self, agent_id: bytes) -> float:
+        """Share of the agent's window in use."""
+        return self.depth(agent_id) / self._window
+
+    def health(self, agent_id: bytes) -> float:
+        """1 without recent failures, halved by each failure in a row."""
+        queue = self._queues.get(agent_id)
+        return 0.5 ** min(queue.failures, 10) if queue else 1.0
+
+    def deliver(self, accepted: Accepted, agent_id: bytes) -> None:
+        """Send ``accepted`` to an agent, now or when it has room."""
+        accepted.target = agent_id
+        queue = self._queues.get(agent_id)
+        if queue is None:
+            queue = self._queues[agent_id] = _Queue()
+        if queue.flying < self._window and not queue.waiting:
+            queue.flying += 1
+            self._send(accepted, agent_id)
+        elif self._kept < KEPT:
+            self._kept += 1
+            queue.waiting.append(accepted)
+        else:
+            queue.waiting.append(accepted.sequence)
+
+    def _send(self, accepted: Accepted, agent_id: bytes) -> None:
+        shard = self._directory.shard(agent_id)
+        if shard == self._shard:
+            if not self._local.put(agent_id, accepted):
+                error = AgentNotFound(
+                    agent=format_id(agent_id), near=self._directory.near(format_id(agent_id))
+                )
+                self._release(agent_id)
+                self._buried(accepted, error, "")
+            return
+        self._remote_flying.setdefault(shard, {})[accepted.sequence] = accepted
+        self._remote.deliver(shard, accepted)
+
+    def remote(self, shard: int, sequence: int) -> Accepted | None:
+        """The delivery that another shard reports on; None when it was settled already."""
+        return self._remote_flying.get(shard, {}).pop(sequence, None)
+
+    def resend(self, shard: int) -> int:
+        """Deliver again what ``shard`` lost when its process died."""
+        flying = list(self._remote_flying.get(shard, {}).values())
+        for accepted in flying:
+            accepted.delivery_count += 1
+            self._remote.deliver(shard, accepted)
+        return len(flying)
+
+    def _release(self, agent_id: bytes) -> None:
+        queue = self._queues[agent_id]
+        queue.flying -= 1
+        while queue.waiting and queue.flying < self._window:
+            following = queue.waiting.popleft()
+            if isinstance(following, int):
+                reloaded = self._reload(following)
+                if reloaded is None:
+                    continue
+                following = reloaded
+                following.target = agent_id
+            else:
+                self._kept -= 1
+            queue.flying += 1
+            self._send(following, agent_id)
+            return
+        if not queue.flying and not queue.waiting and not queue.failures:
+            del self._queues[agent_id]
+
+    def done(self, accepted: Accepted, outputs: Sequence[Message]) -> None:
+        """The agent handled it."""
+        agent_id = accepted.target
+        if agent_id is not None:
+            self._queues[agent_id].failures = 0
+            self._release(agent_id)
+        self._settled(accepted, outputs)
+
+    def failed(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
+        """The agent could not handle it; try again later or bury it."""
+        agent_id = accepted.target
+        if agent_id is not None:
+            self._queues[agent_id].failures += 1
+            self._release(agent_id)
+        accepted.attempts += 1
+        options = accepted.message.delivery_options
+        permanent = not (error.retryable or isinstance(error, AgentFailed))
+        if permanent or accepted.attempts > options.max_retries:
+            self._buried(accepted, error, traceback)
+            return
+        base = (RetryDelayMs.default or 1_000) / 1_000
+        delay = base * BACKOFF ** (accepted.attempts - 1) * random.uniform(1 - JITTER, 1 + JITTER)
+        loop = asyncio.get_running_loop()
+        self._retries[accepted.sequence] = loop.call_later(delay, self._retry, accepted)
+
+    def _retry(self, accepted: Accepted) -> None:
+        self._retries.pop(accepted.sequence, None)
+        accepted.delivery_count += 1
+        if accepted.target is not None:
+            self.deliver(accepted, accepted.target)
+
+    def close(self) -> None:
+        """Stop retrying; what is pending stays in the journal."""
+        for timer in self._retries.values():
+            timer.cancel()
+        self._retries.clear()

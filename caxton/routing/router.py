@@ -1,0 +1,438 @@
+"""The router actor of a shard: admit, journal, converse, resolve, deliver, settle, confirm.
+
+A message goes one way through it and comes out settled. Every arrow carries a batch: a frame of
+submissions is admitted in one turn, conversations and agents drain their mailboxes in turns, one
+commit covers all that arrived meanwhile, and one frame acknowledges it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from actors import Actor, ActorSystem
+from caxton.agents.directory import Directory, system_identity
+from caxton.config import Config
+from caxton.conversations.open import OpenConversations
+from caxton.conversations.record import ConversationRecord
+from caxton.errors import AgentNotFound, CaxtonError, ValidationError
+from caxton.message import Message, Performative, decode, encode, make_message
+from caxton.observe.histogram import Histogram
+from caxton.routing.accepted import Accepted, Origin
+from caxton.routing.admission import Admission
+from caxton.routing.capabilities import CapabilityResolver
+from caxton.routing.delivery import Delivery, LocalAgents, RemoteShards
+from caxton.storage.group_commit import GroupCommit
+from caxton.storage.journal import Batch, DeadRecord, Journal
+from caxton.types import derived_id, format_id
+
+__all__ = ["Counters", "Router", "RouterActor", "Submission"]
+
+logger = logging.getLogger("caxton.routing")
+
+DEDUPE_WINDOW = 125_000
+"""Message ids per generation that a shard remembers; two generations are kept."""
+MAX_WAITERS = 100_000
+
+Elsewhere = Callable[[Sequence[Message], Callable[[], None]], None]
+"""Submits messages to their own shards and calls back once all are journaled or refused."""
+
+_QUIET = frozenset({Performative.FAILURE, Performative.NOT_UNDERSTOOD})
+"""Acts about failures: no FAILURE answers a failure."""
+
+
+class Submission(msgspec.Struct):
+    """A frame of submitted messages, as the router gets it."""
+
+    origin: Any
+    first: int
+    wait: bool
+    messages: Sequence[bytes | msgspec.Raw]
+
+
+class Counters(msgspec.Struct):
+    """Plain counts since the process started."""
+
+    accepted: int = 0
+    handled: int = 0
+    failed: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    dead_letters: int = 0
+
+
+class _Owed:
+    """What is owed to the outside once the open batch is committed."""
+
+    __slots__ = ("acks", "duplicates", "lookups", "replies")
+
+    def __init__(self) -> None:
+        self.acks: list[tuple[Origin, int, float]] = []
+        self.duplicates: list[tuple[Origin, int]] = []
+        self.replies: list[tuple[Origin, bytes, Message]] = []
+        self.lookups: list[tuple[Origin, Message]] = []
+
+
+class RouterActor(Actor):
+    """The mailbox in front of a router: one message is a whole frame of submissions."""
+
+    def __init__(self, router: Router) -> None:
+        super().__init__()
+        self.router = router
+
+    def on_receive(self, message: Any) -> None:
+        """Take a frame of submissions."""
+        self.router.submit(message)
+
+
+class Router:
+    """See the module. One per shard; everything it calls runs on the shard's event loop.
+
+    Args:
+        config: the node's settings.
+        system: where conversation actors live.
+        directory: who is there.
+        shard: number of this shard.
+        journal: opened and not yet recovered.
+        local, remote: where deliveries go.
+        elsewhere: submits messages of other shards' conversations; calls back when they are safe.
+        event: tells operators something.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        system: ActorSystem,
+        directory: Directory,
+        shard: int,
+        journal: Journal,
+        local: LocalAgents,
+        remote: RemoteShards,
+        elsewhere: Elsewhere,
+        event: Callable[[str, str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.counters = Counters()
+        self.routing_us = Histogram()
+        self.ack_us = Histogram()
+        self.disk = config.durability == "disk"
+        self.max_participants = config.conversation_participants
+        self.directory = directory
+        self.journal = journal
+        self.now_ms = wall_ms
+        self._clock = clock
+        self._event = event
+        self._shard = shard
+        self._elsewhere = elsewhere
+        self._identity = system_identity(directory.node_id)
+        self.admission = Admission(
+            directory,
+            journal,
+            max_content=config.limits_message_bytes,
+            max_pending=config.limits_pending,
+            window=DEDUPE_WINDOW,
+        )
+        self.delivery = Delivery(
+            directory,
+            shard,
+            local,
+            remote,
+            window=config.limits_agent_queue,
+            reload=self._reload,
+            settled=self._settle,
+            buried=self._bury,
+        )
+        self.resolver = CapabilityResolver(directory, self.delivery.load, self.delivery.health)
+        self.conversations = OpenConversations(
+            system, journal, self, limit=config.conversation_active,
+            timeout_ms=config.conversation_timeout_ms,
+        )  # fmt: skip
+        self.commit = GroupCommit(
+            journal,
+            disk=self.disk,
+            prepare=self._prepare,
+            committed=self._committed,
+            clock=clock,
+        )
+        self._waiters: dict[bytes, Origin] = {}
+        self._owed = _Owed()
+
+    # --- admit and journal -------------------------------------------------------------------
+
+    def submit(self, submission: Submission) -> None:
+        """Admit and journal a frame of submissions."""
+        now = self._clock()
+        reference = submission.first
+        origin = submission.origin
+        for raw in submission.messages:
+            try:
+                message = decode(raw)
+            except ValidationError as error:
+                self.counters.refused += 1
+                origin.refused(reference, error)
+            else:
+                self._admit(message, bytes(raw), origin, reference, submission.wait, now)
+            reference += 1
+        self.commit.kick()
+
+    def _admit(
+        self,
+        message: Message,
+        raw: bytes,
+        origin: Origin,
+        reference: int,
+        wait: bool,
+        now: float,
+    ) -> None:
+        message_id = message.message_id
+        if message_id in self.admission.recent:
+            self.counters.duplicates += 1
+            self._owed.duplicates.append((origin, reference))
+            if wait:
+                self._await(message, origin)
+                self._owed.lookups.append((origin, message))
+            return
+        refusal = self.admission.refusal(message, self.commit.failure)
+        if refusal is not None:
+            self.counters.refused += 1
+            origin.refused(reference, refusal)
+            return
+        if wait:
+            self._await(message, origin)
+        self._accept(message, raw, now)
+        self._owed.acks.append((origin, reference, now))
+
+    def _accept(self, message: Message, raw: bytes, now: float) -> None:
+        """Journal an admitted message and give it to its conversation."""
+        self.admission.recent.add(message.message_id)
+        self.counters.accepted += 1
+        conversation = self.conversations.get(message)
+        sequence = self.journal.append(raw)
+        self.conversations.touched(conversation, sequence)
+        if message.in_reply_to is not None and self._waiters:
+            waiter = self._waiters.get(message.in_reply_to)
+            if waiter is not None:
+                if message.performative is not Performative.AGREE:
+                    del self._waiters[message.in_reply_to]
+                self._owed.replies.append((waiter, raw, message))
+        conversation.told += 1
+        conversation.tell(Accepted(message, raw, sequence, now, self))
+
+    def emit(self, outputs: Iterable[Message]) -> None:
+        """Accept messages that agents of this node caused, in this shard's conversations."""
+        now = self._clock()
+        for message in outputs:
+            if message.message_id not in self.admission.recent:
+                self._accept(message, encode(message), now)
+            else:
+                self.counters.duplicates += 1
+
+    # --- converse and resolve ----------------------------------------------------------------
+
+    def resolve(self, accepted: Accepted, record: ConversationRecord) -> None:
+        """Find the agent and deliver; or say why there is none."""
+        message = accepted.message
+        agent_id: bytes | None = message.receiver
+        if agent_id is None:
+            try:
+                agent_id = self.resolver.choose(message.capability or "", record, message.sender)
+            except CaxtonError as error:
+                self._bury(accepted, error, "")
+                return
+        elif agent_id in self.directory.clients:
+            # A client reads its replies from the conversation; a waiting one is told at commit.
+            self._settle(accepted, ())
+            return
+        elif agent_id not in self.directory.agents:
+            text = format_id(agent_id)
+            self._bury(accepted, AgentNotFound(agent=text, near=self.directory.near(text)), "")
+            return
+        self.routing_us.add(int((self._clock() - accepted.accepted_at) * 1e6))
+        self.delivery.deliver(accepted, agent_id)
+
+    def violated(self, accepted: Accepted, error: CaxtonError) -> None:
+        """The act does not fit its conversation: NOT_UNDERSTOOD to its sender."""
+        if self.journal.mark(accepted.sequence):
+            self.counters.failed += 1
+            self._answer(accepted.message, Performative.NOT_UNDERSTOOD, error)
+            self.commit.kick()
+
+    # --- settle ------------------------------------------------------------------------------
+
+    def done(self, accepted: Accepted, outputs: Sequence[Message]) -> None:
+        """An agent handled the message."""
+        self.delivery.done(accepted, outputs)
+
+    def failed(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
+        """An agent could not handle the message."""
+        self.delivery.failed(accepted, error, traceback)
+
+    def _settle(self, accepted: Accepted, outputs: Sequence[Message]) -> None:
+        """Journal what handling caused and the handled mark, in one commit.
+
+        What belongs to conversations of other shards is journaled there first.
+        """
+        if outputs:
+            shard = self.directory.shard
+            foreign = [one for one in outputs if shard(one.conversation_id) != self._shard]
+            if foreign:
+                near = [one for one in outputs if shard(one.conversation_id) == self._shard]
+                self._elsewhere(foreign, lambda: self._settle(accepted, near))
+                return
+            self.emit(outputs)
+        if self.journal.mark(accepted.sequence):
+            self.counters.handled += 1
+            if accepted.message.delivery_options.require_receipt:
+                self._receipt(accepted.message)
+        self.commit.kick()
+
+    def _bury(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
+        letter = DeadRecord(
+            sequence=accepted.sequence,
+            reason=error.code,
+            detail=str(error),
+            attempts=accepted.attempts,
+            at=self.now_ms(),
+            message=accepted.raw,
+            traceback=traceback,
+        )
+        if not self.journal.bury(letter):
+            return
+        self.counters.failed += 1
+        self.counters.dead_letters += 1
+        self._event("dead_letter", format_id(accepted.message.message_id), str(error))
+        self._answer(accepted.message, Performative.FAILURE, error)
+        self.commit.kick()
+
+    def _answer(self, to: Message, performative: Performative, error: CaxtonError) -> None:
+        """Tell the sender; never about a failure, and never to the node itself."""
+        if to.performative in _QUIET or to.sender == self._identity:
+            return
+        body = {
+            "code": error.code,
+            "reason": error.title,
+            "detail": str(error),
+            "remedy": error.remedy,
+            "retryable": error.retryable,
+            "message_id": format_id(to.message_id),
+        }
+        # Index 2**32 keeps clear of the ids of an agent's own replies to the same message.
+        self._from_node(to, performative, orjson.dumps(body), 1 << 32)
+
+    def _receipt(self, to: Message) -> None:
+        if to.sender != self._identity:
+            body = orjson.dumps({"handled": format_id(to.message_id)})
+            self._from_node(to, Performative.CONFIRM, body, (1 << 32) + 1)
+
+    def _from_node(self, to: Message, act: Performative, content: bytes, index: int) -> None:
+        self.emit(
+            [
+                make_message(
+                    act,
+                    sender=self._identity,
+                    receiver=to.sender,
+                    content=content,
+                    conversation_id=to.conversation_id,
+                    message_id=derived_id(to.message_id, index),
+                    in_reply_to=to.reply_with or to.message_id,
+                    language="application/json",
+                    protocol=to.protocol,
+                    trace_context=to.trace_context,
+                )
+            ]
+        )
+
+    # --- confirm -----------------------------------------------------------------------------
+
+    def _await(self, message: Message, origin: Origin) -> None:
+        if len(self._waiters) >= MAX_WAITERS:
+            self._waiters.pop(next(iter(self._waiters)))
+        self._waiters[message.reply_with or message.message_id] = origin
+
+    def forget(self, origin: Origin) -> None:
+        """The origin is gone; nobody waits for its replies."""
+        gone = [key for key, waiter in self._waiters.items() if waiter is origin]
+        for key in gone:
+            del self._waiters[key]
+
+    def _prepare(self, batch: Batch) -> int:
+        batch.owed, self._owed = self._owed, _Owed()
+        return self.conversations.snapshot(batch)
+
+    def _committed(self, batch: Batch) -> None:
+        """Nothing of a batch leaves before this: acks, then replies."""
+        owed = batch.owed
+        if not isinstance(owed, _Owed):
+            return
+        now = self._clock()
+        runs: dict[int, tuple[Origin, list[int]]] = {}
+        for origin, reference, since in owed.acks:
+            self.ack_us.add(int((now - since) * 1e6))
+            entry = runs.get(id(origin))
+            if entry is None:
+                runs[id(origin)] = (origin, [reference, 1])
+                continue
+            run = entry[1]
+            if run[-2] + run[-1] == reference:
+                run[-1] += 1
+            else:
+                run += (reference, 1)
+        for origin, run in runs.values():
+            origin.acked(run, disk=self.disk)
+        for origin, reference in owed.duplicates:
+            origin.duplicate([reference], disk=self.disk)
+        for origin, raw, message in owed.replies:
+            origin.replied(raw, message)
+        for origin, message in owed.lookups:
+            self._look_up_reply(origin, message)
+
+    def _look_up_reply(self, origin: Origin, message: Message) -> None:
+        """Answer a repeated submission whose reply was committed before it was repeated."""
+        key = message.reply_with or message.message_id
+        record = self.conversations.peek(message.conversation_id)
+        for sequence in reversed(record.sequences if record else ()):
+            raw = self.journal.read(sequence)
+            found = decode(raw) if raw is not None else None
+            if found is None or found.in_reply_to != key:
+                continue
+            if found.performative is not Performative.AGREE and raw is not None:
+                self._waiters.pop(key, None)
+                origin.replied(raw, found)
+                return
+
+    # --- recover -----------------------------------------------------------------------------
+
+    def _reload(self, sequence: int) -> Accepted | None:
+        raw = self.journal.read(sequence)
+        if raw is None or not self.journal.is_pending(sequence):
+            return None
+        return Accepted(decode(raw), raw, sequence, self._clock(), self)
+
+    def recover(self) -> int:
+        """Take up what the last run left; returns how many messages are pending."""
+        for raw in self.journal.newest(2 * DEDUPE_WINDOW):
+            self.admission.recent.add(decode(raw).message_id)
+        recovered = self.journal.recover()
+        for sequence, raw in recovered.replay:
+            self.conversations.replay(decode(raw), sequence)
+        now = self._clock()
+        for sequence, raw in recovered.pending:
+            message = decode(raw)
+            conversation = self.conversations.get(message)
+            accepted = Accepted(message, raw, sequence, now, self, delivery_count=2)
+            conversation.told += 1
+            conversation.tell(accepted)
+        if recovered.pending:
+            logger.info("recovered %d pending messages", len(recovered.pending))
+        return len(recovered.pending)
+
+    async def close(self, timeout_s: float) -> None:
+        """Stop retrying, commit what is there, close the journal."""
+        self.delivery.close()
+        await self.commit.close(timeout_s)

@@ -1,0 +1,310 @@
+"""A shard: the router, its conversations and agents, as one process or part of one holds them.
+
+``Shard`` knows no sockets: peers are ``Origin`` objects and callables. ``caxton.shard_process``
+puts it behind links; ``Node(shards=0)`` calls it directly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from actors import ActorRef, ActorSystem, MailboxSpec
+from caxton.agents.directory import Directory
+from caxton.agents.host import AgentHost, Loader
+from caxton.agents.roster import Roster
+from caxton.config import Config
+from caxton.conversations.record import ConversationRecord
+from caxton.errors import CaxtonError, ConversationNotFound, InternalError
+from caxton.message import Message, decode, format_time, to_json
+from caxton.routing.delivery import RemoteShards
+from caxton.routing.router import Elsewhere, Router, RouterActor, Submission
+from caxton.storage.journal import Journal
+from caxton.storage.registry import AgentRecord
+from caxton.types import format_id, parse_id
+from caxton.views import (
+    AgentView,
+    ConversationDetail,
+    ConversationView,
+    MessageView,
+    ReloadView,
+    ShardView,
+)
+
+__all__ = ["RemoteQueries", "Shard"]
+
+logger = logging.getLogger("caxton.shard")
+
+FRAMES = 100_000
+"""Frames in the router's mailbox; the windows of the links keep it far below."""
+EXPIRE_S = 5.0
+"""Between two looks for conversations that were idle too long."""
+
+RemoteQueries = Callable[[int, str, dict[str, Any]], Awaitable[Any]]
+"""Asks another shard."""
+
+
+class Shard:
+    """One shard of a node.
+
+    Args:
+        config: the node's settings.
+        number: which shard.
+        directory: filled from the registry before ``start``.
+        remote: deliveries to agents elsewhere.
+        elsewhere: submissions to conversations elsewhere.
+        ask: questions to other shards.
+        load: makes the behaviour of an agent's version.
+        event: tells operators something (type, subject, text).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        number: int,
+        directory: Directory,
+        remote: RemoteShards,
+        elsewhere: Elsewhere,
+        ask: RemoteQueries,
+        load: Loader,
+        event: Callable[[str, str, str], None],
+    ) -> None:
+        self.config = config
+        self.number = number
+        self.directory = directory
+        self.event = event
+        self._ask = ask
+        self.system = ActorSystem(f"shard-{number}")
+        self.roster = Roster(config, number, self.system, directory, load, self._history, event)
+        self.journal = Journal(
+            config.data / "shards" / str(number),
+            disk=config.durability == "disk",
+            map_bytes=config.storage_map_bytes,
+            keep=config.storage_keep_messages,
+        )
+        self.router = Router(
+            config,
+            self.system,
+            directory,
+            number,
+            self.journal,
+            self.roster,
+            remote,
+            elsewhere,
+            event,
+        )
+        self._ref: ActorRef[Any] = self.system.spawn(
+            RouterActor, self.router, name="router", mailbox=MailboxSpec(capacity=FRAMES)
+        )
+        self._expire: asyncio.TimerHandle | None = None
+
+    def start_agents(self) -> None:
+        """Start the registered agents of this shard."""
+        self.roster.apply(list(self.directory.agents.values()))
+        self._look_for_expired()
+
+    def recover(self) -> int:
+        """Take up what the last run left pending; returns how many messages."""
+        return self.router.recover()
+
+    def _look_for_expired(self) -> None:
+        self.router.conversations.expire()
+        loop = asyncio.get_running_loop()
+        self._expire = loop.call_later(EXPIRE_S, self._look_for_expired)
+
+    def submit(self, submission: Submission) -> None:
+        """Take a frame of submissions."""
+        self._ref.tell(submission)
+
+    def registry_changed(self, records: Sequence[AgentRecord]) -> None:
+        """Take in changes of the registry."""
+        self.roster.apply(self.directory.apply(records))
+
+    # --- questions ---------------------------------------------------------------------------
+
+    async def answer(self, name: str, arguments: dict[str, Any]) -> Any:
+        """Answer a question by its name; the value is made of plain types.
+
+        Raises:
+            CaxtonError: the question cannot be answered.
+        """
+        if name == "stats":
+            return msgspec.to_builtins(self.view())
+        if name == "agents":
+            return [msgspec.to_builtins(view) for view in self.agents()]
+        if name == "conversations":
+            limit = int(arguments["limit"])
+            return [msgspec.to_builtins(view) for view in self.conversations(limit)]
+        if name == "conversation":
+            return msgspec.to_builtins(self.conversation(parse_id(arguments["id"], "id")))
+        if name == "history":
+            key = parse_id(arguments["id"], "id")
+            return self._raw_history(key, bytes(arguments["before"]), int(arguments["limit"]))
+        raise InternalError(reason=f"unknown question {name}")
+
+    def view(self) -> ShardView:
+        """Counters and latencies."""
+        router, counters, commit = self.router, self.router.counters, self.router.commit
+        return ShardView(
+            shard=self.number,
+            accepted=counters.accepted,
+            handled=counters.handled,
+            failed=counters.failed,
+            duplicates=counters.duplicates,
+            refused=counters.refused,
+            dead_letters=self.journal.dead_letters,
+            pending=self.journal.pending,
+            pending_limit=self.config.limits_pending,
+            conversations=len(router.conversations),
+            agents=len(self.roster.hosts),
+            journal_messages=self.journal.next_sequence - self.journal.first_kept,
+            commits=commit.commits,
+            commit_p50_us=commit.commit_us.quantile(0.5),
+            commit_p99_us=commit.commit_us.quantile(0.99),
+            batch_p50=commit.batch_sizes.quantile(0.5),
+            routing_p50_us=router.routing_us.quantile(0.5),
+            routing_p99_us=router.routing_us.quantile(0.99),
+            ack_p50_us=router.ack_us.quantile(0.5),
+            ack_p99_us=router.ack_us.quantile(0.99),
+        )
+
+    def agents(self) -> list[AgentView]:
+        """The agents that live here, those without a valid version too."""
+        return [
+            self._agent(record, self.roster.hosts.get(record.id))
+            for record in self.directory.agents.values()
+            if self.directory.shard(record.id) == self.number
+        ]
+
+    def _agent(self, record: AgentRecord, host: AgentHost | None) -> AgentView:
+        definition = record.definition
+        reload = record.reload
+        return AgentView(
+            id=format_id(record.id),
+            name=record.name,
+            kind=definition.kind if definition else "config",
+            state=host.state.value if host else "failed",
+            version=definition.version if definition else "",
+            capabilities=record.capabilities,
+            shard=self.number,
+            mailbox=max(host.depth if host else 0, self.router.delivery.depth(record.id)),
+            mailbox_limit=self.config.limits_agent_queue,
+            handled=host.handled if host else 0,
+            failed=host.failed if host else 0,
+            restarts=host.restarts if host else 0,
+            description=definition.description if definition else "",
+            file=record.file,
+            tools=tuple(definition.tools) if definition else (),
+            reload=ReloadView(
+                state=reload.state,
+                at=format_time(reload.at) if reload.at else "",
+                took_ms=reload.took_us / 1_000,
+                detail=reload.detail,
+                line=reload.line,
+                column=reload.column,
+                warnings=reload.warnings,
+            ),
+        )
+
+    def conversations(self, limit: int) -> list[ConversationView]:
+        """Conversations with the newest activity first."""
+        known = self.router.conversations
+        rows = [(state.key, state.record) for state in known]
+        rows += known.stored(limit + len(rows))
+        rows.sort(key=lambda row: row[1].last_activity, reverse=True)
+        return [self._conversation(key, record) for key, record in rows[:limit]]
+
+    def _conversation(self, key: bytes, record: ConversationRecord) -> ConversationView:
+        names = self.directory.name
+        pending = sum(1 for seq in record.sequences if self.journal.is_pending(seq))
+        return ConversationView(
+            id=format_id(key),
+            state="ended" if self.router.conversations.ended(record) else "active",
+            initiator=names(record.initiator),
+            participants=tuple(names(one) for one in record.participants),
+            protocol=record.protocol or "",
+            messages=record.messages,
+            pending=pending,
+            created_at=format_time(record.created_at),
+            last_activity=format_time(record.last_activity),
+            shard=self.number,
+        )
+
+    def conversation(self, key: bytes) -> ConversationDetail:
+        """One conversation with its messages in order.
+
+        Raises:
+            ConversationNotFound: it is not kept here.
+        """
+        record = self.router.conversations.peek(key)
+        if record is None:
+            raise ConversationNotFound(conversation=format_id(key))
+        names = self.directory.name
+        shown = []
+        for sequence in self.router.conversations.sequences(key, record):
+            raw = self.journal.read(sequence)
+            if raw is None:
+                continue
+            message = decode(raw)
+            if self.journal.is_pending(sequence):
+                state = "pending"
+            else:
+                state = "dead" if self.journal.dead(sequence) else "handled"
+            receiver = message.receiver
+            served = record.assigned.get(message.capability or "")
+            shown.append(
+                MessageView(
+                    sequence=sequence,
+                    state=state,
+                    sender_name=names(message.sender),
+                    receiver_name=names(receiver or served) if receiver or served else "",
+                    message=to_json(message),
+                )
+            )
+        return ConversationDetail(self._conversation(key, record), tuple(shown))
+
+    def _raw_history(self, key: bytes, before: bytes, limit: int) -> list[bytes]:
+        record = self.router.conversations.peek(key)
+        found: list[bytes] = []
+        for sequence in reversed(record.sequences if record else ()):
+            raw = self.journal.read(sequence)
+            if raw is None:
+                continue
+            if decode(raw).message_id == before:
+                # What came after the message in question is not its history.
+                found.clear()
+                continue
+            found.append(raw)
+            if len(found) >= limit:
+                break
+        return found[::-1]
+
+    async def _history(self, message: Message, limit: int) -> Sequence[Message]:
+        """What agents of this shard ask for: the conversation before a message."""
+        key = message.conversation_id
+        shard = self.directory.shard(key)
+        if shard == self.number:
+            raws = self._raw_history(key, message.message_id, limit)
+        else:
+            arguments = {"id": format_id(key), "before": message.message_id, "limit": limit}
+            raws = await self._ask(shard, "history", arguments)
+        return [decode(bytes(raw)) for raw in raws]
+
+    # --- stop --------------------------------------------------------------------------------
+
+    async def stop(self, timeout_s: float) -> None:
+        """Drain the agents, commit everything, stop the actors."""
+        if self._expire is not None:
+            self._expire.cancel()
+        await self.roster.drain(timeout_s * 0.6)
+        await self.router.close(timeout_s * 0.3)
+        await self.system.stop(max(0.1, timeout_s * 0.1))
+
+
+def failure_of(error: BaseException) -> CaxtonError:
+    """Any failure as one of ours, for an answer to another process."""
+    return error if isinstance(error, CaxtonError) else InternalError(reason=repr(error))

@@ -1,0 +1,1 @@
+"""Stores: LMDB environments, the journal, the registry."""

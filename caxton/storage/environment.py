@@ -1,0 +1,118 @@
+"""One LMDB environment: opened with its limits, versioned, its failures typed.
+
+Each environment has one writing process. Others may read it (the registry) while it is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+
+from caxton.errors import CaxtonError, ForeignFolder, StorageCorrupt, StorageError, StorageFull
+
+__all__ = ["Environment", "storage_errors"]
+
+SCHEMA = 1
+"""Version of the record layouts; a folder with a later one is refused."""
+
+
+@contextlib.contextmanager
+def storage_errors(store: str) -> Iterator[None]:
+    """Turn LMDB and disk failures inside the block into our error tree.
+
+    Raises:
+        StorageFull: no room in the map or on the disk.
+        StorageCorrupt: the file does not read.
+        StorageError: anything else the store says.
+    """
+    try:
+        yield
+    except lmdb.MapFullError as error:
+        raise StorageFull(store=store, reason="its map is full") from error
+    except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError) as error:
+        raise StorageCorrupt(store=store, reason=str(error)) from error
+    except lmdb.Error as error:
+        text = str(error)
+        if os.strerror(errno.ENOSPC) in text or os.strerror(errno.EDQUOT) in text:
+            raise StorageFull(store=store, reason="the disk is full") from error
+        raise StorageError(store=store, reason=text) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(store=store, reason="the disk is full") from error
+        raise StorageError(store=store, reason=str(error)) from error
+
+
+class Environment:
+    """An open LMDB environment with named tables and a schema version.
+
+    Args:
+        path: folder of the environment; made with mode 0700 when missing.
+        tables: names of its tables.
+        map_bytes: largest size. The file is sparse, so this takes no room by itself.
+        sync: flush each commit to the disk (power-safe) or only to the page cache.
+        readonly: open for reading only; the environment must exist.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        tables: tuple[str, ...],
+        *,
+        map_bytes: int,
+        sync: bool = True,
+        readonly: bool = False,
+    ) -> None:
+        self.name = path.name if path.parent.name != "shards" else f"shard-{path.name}"
+        self.path = path
+        with storage_errors(self.name):
+            if not readonly:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.lmdb = lmdb.open(
+                os.fspath(path),
+                map_size=map_bytes,
+                max_dbs=len(tables) + 1,
+                max_readers=512,
+                sync=sync,
+                metasync=sync,
+                readonly=readonly,
+                readahead=False,
+                mode=0o600,
+            )
+            try:
+                self.tables = {
+                    name: self.lmdb.open_db(name.encode(), create=not readonly)
+                    for name in (*tables, "schema")
+                }
+                self._check_schema(readonly=readonly)
+            except (lmdb.Error, CaxtonError):
+                self.lmdb.close()
+                raise
+
+    def _check_schema(self, *, readonly: bool) -> None:
+        table = self.tables["schema"]
+        with self.lmdb.begin() as reading:
+            found = reading.get(b"version", db=table)
+        if found is None:
+            if readonly:
+                raise ForeignFolder(data=str(self.path), reason="it has no schema version")
+            with self.lmdb.begin(write=True) as writing:
+                writing.put(b"version", str(SCHEMA).encode(), db=table)
+        elif not found.isdigit() or int(found) > SCHEMA:
+            raise ForeignFolder(
+                data=str(self.path),
+                reason=f"schema version {found.decode('ascii', 'replace')}, this is {SCHEMA}",
+            )
+
+    def read(self, table: str, key: bytes) -> bytes | None:
+        """One value, or None."""
+        with storage_errors(self.name), self.lmdb.begin(buffers=False) as reading:
+            return reading.get(key, db=self.tables[table])
+
+    def close(self) -> None:
+        """Close it; nothing of it may be used afterwards."""
+        self.lmdb.close()

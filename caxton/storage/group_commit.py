@@ -1,0 +1,157 @@
+"""Group commit: while one commit runs, the next batch fills; one cumulative answer per commit.
+
+No timer and no fixed size: a commit starts as soon as there is something and none is running, so a
+lone message waits for nobody and a flood makes its own large batches (the gangway effect).
+
+With ``disk`` durability the commit runs on a thread of its own, so that handlers go on during the
+flush. With ``process`` durability a commit is a few hundred microseconds without a flush and runs
+on the event loop itself: handing it to a thread would cost more than it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from caxton.errors import StorageError
+from caxton.observe.histogram import Histogram
+from caxton.storage.journal import Batch, Journal
+
+__all__ = ["GroupCommit"]
+
+logger = logging.getLogger("caxton.storage")
+
+RETRY_S = 0.25
+"""Between two tries of a batch that found no room."""
+SYNC_S = 1.0
+"""Between two background flushes with ``process`` durability."""
+
+
+class GroupCommit:
+    """Drives a journal on an event loop.
+
+    Args:
+        journal: what is driven.
+        disk: whether commits flush, and so run on a thread.
+        prepare: called before a batch is sealed; adds snapshots and returns ``replay_from``.
+        committed: called on the loop after each commit, in order.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        disk: bool,
+        prepare: Callable[[Batch], int],
+        committed: Callable[[Batch], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.journal = journal
+        self.commit_us = Histogram()
+        self.batch_sizes = Histogram()
+        self.commits = 0
+        self.failure: StorageError | None = None
+        """Why nothing is acknowledged just now; None when all is well."""
+        self._disk = disk
+        self._prepare = prepare
+        self._committed = committed
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="caxton-journal")
+        self._scheduled = False
+        self._running = False
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._sync_timer: asyncio.TimerHandle | None = None
+
+    def kick(self) -> None:
+        """There is something to commit; it goes out after what the loop already has to do."""
+        if not self._scheduled and not self._running and not self._closed:
+            self._scheduled = True
+            self._idle.clear()
+            self._loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        self._scheduled = False
+        journal = self.journal
+        replay_from = self._prepare(journal.open)
+        if not journal.open:
+            # Nothing to write, and nothing unwritten: what is owed can go out.
+            self._committed(journal.open)
+            if not self._scheduled:
+                self._idle.set()
+            return
+        batch = journal.seal(replay_from)
+        self._running = True
+        self._write(batch)
+
+    def _write(self, batch: Batch) -> None:
+        started = self._clock()
+        if self._disk:
+            future = self._loop.run_in_executor(self._thread, self.journal.commit, batch)
+            future.add_done_callback(lambda done: self._finish(batch, started, done.exception()))
+            return
+        try:
+            self.journal.commit(batch)
+        except StorageError as error:
+            self._finish(batch, started, error)
+        else:
+            self._finish(batch, started, None)
+
+    def _finish(self, batch: Batch, started: float, error: BaseException | None) -> None:
+        if isinstance(error, StorageError):
+            if self.failure is None:
+                logger.error("journal cannot write, nothing is acknowledged: %s", error)
+            self.failure = error
+            self._loop.call_later(RETRY_S, self._write, batch)
+            return
+        if error is not None:
+            self._loop.call_exception_handler({"message": "the journal failed", "exception": error})
+            self.failure = StorageError(store=self.journal.name, reason=str(error))
+            return
+        if self.failure is not None:
+            logger.warning("journal writes again")
+            self.failure = None
+        self.commits += 1
+        self.commit_us.add(int((self._clock() - started) * 1e6))
+        self.batch_sizes.add(len(batch.messages))
+        self._running = False
+        self._committed(batch)
+        if self.journal.open:
+            self.kick()
+        elif not self._scheduled:
+            self._idle.set()
+        if not self._disk and self._sync_timer is None and not self._closed:
+            self._sync_timer = self._loop.call_later(SYNC_S, self._sync)
+
+    def _sync(self) -> None:
+        self._sync_timer = None
+        self._loop.run_in_executor(self._thread, self.journal.sync)
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until everything is committed; False when ``timeout_s`` passed first."""
+        self.kick()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self, timeout_s: float) -> None:
+        """Commit what is there, then close the journal."""
+        await self.flush(timeout_s)
+        self._closed = True
+        if self._sync_timer is not None:
+            self._sync_timer.cancel()
+        await self._loop.run_in_executor(self._thread, self._thread_done)
+        self._thread.shutdown(wait=True)
+        self.journal.close()
+
+    @staticmethod
+    def _thread_done() -> None:
+        """Runs after all work of the thread."""

@@ -1,0 +1,383 @@
+"""The journal of a shard: what was accepted, in order, and what became of it.
+
+One commit is one LMDB transaction with one log record for all its messages and handled marks, so a
+message costs no transaction, no flush and no tree descent of its own. The log is the truth.
+Conversation snapshots ride along a few per commit; ``replay_from`` is the first sequence number
+that some snapshot may not contain yet, and the log is read again from there after a crash.
+
+Sequence numbers start at 1 and have no gaps. A message is *pending* from its acceptance until its
+handled (or dead) mark is committed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import lmdb
+import msgspec
+
+from caxton.errors import StorageCorrupt
+from caxton.storage.environment import Environment, storage_errors
+
+__all__ = ["Batch", "DeadRecord", "Journal", "LogRecord"]
+
+_KEY = struct.Struct(">QQ")
+_SEQ = struct.Struct(">Q")
+TABLES = ("log", "meta", "pending", "conversations", "history", "dead_letters")
+PRUNE_PER_COMMIT = 64
+"""Log records that one commit removes at most, so that pruning never makes a commit slow."""
+
+
+class LogRecord(msgspec.Struct, array_like=True, frozen=True):
+    """What one commit wrote."""
+
+    first: int
+    """Sequence number of the first message."""
+    messages: list[bytes]
+    """Messages in msgpack form, in order."""
+    handled: list[int]
+    """Sequence numbers that were handled or became dead letters."""
+
+
+class DeadRecord(msgspec.Struct, array_like=True, frozen=True):
+    """A message that could not be handled, and why. Outlives the log."""
+
+    sequence: int
+    reason: str
+    """Error code."""
+    detail: str
+    attempts: int
+    at: int
+    """Milliseconds since 1970."""
+    message: bytes
+    traceback: str = ""
+
+
+class _State(msgspec.Struct, array_like=True, frozen=True):
+    commit: int
+    next_sequence: int
+    replay_from: int
+
+
+class Batch:
+    """What one commit writes. Built on the event loop, written as a whole."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.messages: list[bytes] = []
+        self.handled: list[int] = []
+        self.dead: list[DeadRecord] = []
+        self.conversations: list[tuple[bytes, bytes]] = []
+        """Conversation id and snapshot."""
+        self.history: list[tuple[bytes, bytes]] = []
+        """Key and packed sequence numbers of full history chunks."""
+        self.replay_from = 0
+        """First sequence number that a snapshot may miss once this batch is written."""
+        self.owed: object = None
+        """What its driver owes to the outside once it is written."""
+        self.store_pending: list[int] = []
+        self.drop_pending: list[int] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.handled or self.conversations)
+
+
+class Recovered(msgspec.Struct):
+    """What a start finds."""
+
+    pending: list[tuple[int, bytes]]
+    """Accepted and not handled, in order."""
+    replay: list[tuple[int, bytes]]
+    """Messages that conversation snapshots may miss, in order."""
+
+
+class Journal:
+    """The log of one shard.
+
+    ``append`` and ``mark`` fill the open batch; ``seal`` closes it; ``commit`` writes it, on any
+    one thread at a time, while the next batch fills.
+
+    Args:
+        path: folder of the shard's environment.
+        disk: flush each commit (``disk``) or leave it in the page cache (``process``).
+        map_bytes: largest size of the store.
+        keep: handled messages kept for history.
+        dead_limit: dead letters kept; the oldest go first.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        disk: bool,
+        map_bytes: int,
+        keep: int = 1_000_000,
+        dead_limit: int = 100_000,
+    ) -> None:
+        self._env = Environment(path, TABLES, map_bytes=map_bytes, sync=disk)
+        self._keep = keep
+        self._dead_limit = dead_limit
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._log_decoder = msgspec.msgpack.Decoder(LogRecord)
+        self._dead_decoder = msgspec.msgpack.Decoder(DeadRecord)
+        raw = self._env.read("meta", b"state")
+        state = msgspec.msgpack.decode(raw, type=_State) if raw else _State(0, 1, 1)
+        self._number = state.commit
+        self._replay_from = state.replay_from
+        self._next = state.next_sequence
+        self._pending: set[int] = set()
+        self._stored: set[int] = set()
+        self._open = Batch(self._next)
+        self.dead_letters = self._count("dead_letters")
+        self.first_kept = self._first_kept()
+
+    @property
+    def name(self) -> str:
+        """Name of the store, for errors."""
+        return self._env.name
+
+    @property
+    def pending(self) -> int:
+        """Messages accepted and not marked."""
+        return len(self._pending)
+
+    @property
+    def next_sequence(self) -> int:
+        """The number the next message gets."""
+        return self._open.first + len(self._open.messages)
+
+    @property
+    def open(self) -> Batch:
+        """The batch that is filling."""
+        return self._open
+
+    def append(self, raw: bytes) -> int:
+        """Put a message into the open batch and give it its sequence number."""
+        messages = self._open.messages
+        sequence = self._open.first + len(messages)
+        messages.append(raw)
+        self._pending.add(sequence)
+        return sequence
+
+    def mark(self, sequence: int) -> bool:
+        """Mark a message as handled in the open batch. False when it was not pending."""
+        if sequence not in self._pending:
+            return False
+        self._pending.discard(sequence)
+        self._open.handled.append(sequence)
+        return True
+
+    def bury(self, dead: DeadRecord) -> bool:
+        """Mark a message as a dead letter in the open batch. False when it was not pending."""
+        if not self.mark(dead.sequence):
+            return False
+        self._open.dead.append(dead)
+        return True
+
+    def is_pending(self, sequence: int) -> bool:
+        """Whether the message is accepted and not marked."""
+        return sequence in self._pending
+
+    def seal(self, replay_from: int) -> Batch:
+        """Close the open batch and start the next.
+
+        ``replay_from`` is the first sequence number that conversation snapshots, with those in
+        this batch, may still miss.
+        """
+        batch = self._open
+        following = batch.first + len(batch.messages)
+        self._open = Batch(following)
+        batch.replay_from = max(self._replay_from, min(replay_from, following))
+        if self._stored:
+            batch.drop_pending = [seq for seq in batch.handled if seq in self._stored]
+            self._stored.difference_update(batch.drop_pending)
+        pending = self._pending
+        if pending:
+            passed = range(self._replay_from, batch.replay_from)
+            batch.store_pending = [seq for seq in passed if seq in pending]
+            self._stored.update(batch.store_pending)
+        self._replay_from = batch.replay_from
+        return batch
+
+    def commit(self, batch: Batch) -> None:
+        """Write a sealed batch in one transaction. On an error nothing of it is written.
+
+        Raises:
+            StorageFull, StorageError: the same batch may be tried again.
+        """
+        number = self._number + 1
+        following = batch.first + len(batch.messages)
+        record = self._encode(LogRecord(batch.first, batch.messages, batch.handled))
+        state = self._encode(_State(number, following, batch.replay_from))
+        tables = self._env.tables
+        dead_letters = self.dead_letters
+        with storage_errors(self.name), self._env.lmdb.begin(write=True) as txn:
+            txn.put(_KEY.pack(batch.first, number), record, db=tables["log"], append=True)
+            for key, value in batch.conversations:
+                txn.put(key, value, db=tables["conversations"])
+            for key, value in batch.history:
+                txn.put(key, value, db=tables["history"])
+            for sequence in batch.store_pending:
+                txn.put(_SEQ.pack(sequence), b"", db=tables["pending"])
+            for sequence in batch.drop_pending:
+                txn.delete(_SEQ.pack(sequence), db=tables["pending"])
+            if batch.dead:
+                dead_letters = self._write_dead(txn, batch.dead)
+            first_kept = self._prune(txn, following, batch.replay_from)
+            txn.put(b"state", state, db=tables["meta"])
+        self._number = number
+        self.dead_letters = dead_letters
+        self.first_kept = first_kept
+
+    def _write_dead(self, txn: lmdb.Transaction, letters: Sequence[DeadRecord]) -> int:
+        table = self._env.tables["dead_letters"]
+        for dead in letters:
+            txn.put(_SEQ.pack(dead.sequence), self._encode(dead), db=table)
+        count = int(txn.stat(table)["entries"])
+        cursor = txn.cursor(table)
+        while count > self._dead_limit and cursor.first():
+            cursor.delete()
+            count -= 1
+        return count
+
+    def _prune(self, txn: lmdb.Transaction, following: int, replay_from: int) -> int:
+        """Remove log records that history no longer keeps and no recovery needs."""
+        keep_from = min(following - self._keep, replay_from)
+        if self.first_kept >= keep_from:
+            return self.first_kept
+        oldest_stored = txn.cursor(self._env.tables["pending"])
+        if oldest_stored.first():
+            keep_from = min(keep_from, _SEQ.unpack(oldest_stored.key())[0])
+        cursor = txn.cursor(self._env.tables["log"])
+        first_kept = self.first_kept
+        for _ in range(PRUNE_PER_COMMIT):
+            if not cursor.first():
+                break
+            key = cursor.key()
+            if not cursor.next():
+                break
+            after = _KEY.unpack(cursor.key())[0]
+            if after > keep_from:
+                break
+            txn.delete(key, db=self._env.tables["log"])
+            first_kept = after
+        return first_kept
+
+    def _count(self, table: str) -> int:
+        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            return int(reading.stat(self._env.tables[table])["entries"])
+
+    def _first_kept(self) -> int:
+        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            cursor = reading.cursor(self._env.tables["log"])
+            return int(_KEY.unpack(cursor.key())[0]) if cursor.first() else self._next
+
+    def recover(self) -> Recovered:
+        """Read what the last run left. Call once, before the first append."""
+        stored: list[int] = []
+        found: dict[int, bytes] = {}
+        handled: set[int] = set()
+        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            cursor = reading.cursor(self._env.tables["pending"])
+            stored = [_SEQ.unpack(key)[0] for key in cursor.iternext(values=False)]
+            log = reading.cursor(self._env.tables["log"])
+            if self._seek(log, self._replay_from):
+                for value in log.iternext(keys=False):
+                    record = self._decode(value)
+                    handled.update(record.handled)
+                    for offset, raw in enumerate(record.messages):
+                        found[record.first + offset] = raw
+        replay = [(seq, raw) for seq, raw in found.items() if seq >= self._replay_from]
+        self._stored = set(stored)
+        pending = []
+        for sequence in stored:
+            kept = found.get(sequence) or self.read(sequence)
+            if kept is None:
+                raise StorageCorrupt(store=self.name, reason=f"message {sequence} is missing")
+            pending.append((sequence, kept))
+        pending.extend((seq, raw) for seq, raw in replay if seq not in handled)
+        self._pending = {sequence for sequence, _ in pending}
+        return Recovered(pending, replay)
+
+    def newest(self, count: int) -> list[bytes]:
+        """The newest ``count`` messages that are kept, oldest first."""
+        parts: list[list[bytes]] = []
+        left = count
+        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            cursor = reading.cursor(self._env.tables["log"])
+            if cursor.last():
+                for value in cursor.iterprev(keys=False):
+                    messages = self._decode(value).messages
+                    parts.append(messages[-left:])
+                    left -= len(messages)
+                    if left <= 0:
+                        break
+        return [raw for part in reversed(parts) for raw in part]
+
+    def _decode(self, value: bytes) -> LogRecord:
+        try:
+            return self._log_decoder.decode(value)
+        except msgspec.DecodeError as error:
+            raise StorageCorrupt(store=self.name, reason=str(error)) from error
+
+    @staticmethod
+    def _seek(cursor: lmdb.Cursor, sequence: int) -> bool:
+        """Move to the record that holds ``sequence``, or to the first after it."""
+        if cursor.set_range(_KEY.pack(sequence + 1, 0)):
+            return bool(cursor.prev()) or bool(cursor.first())
+        return bool(cursor.last())
+
+    def read(self, sequence: int) -> bytes | None:
+        """One committed message by its number; None when it is not kept."""
+        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            cursor = reading.cursor(self._env.tables["log"])
+            if not self._seek(cursor, sequence):
+                return None
+            record = self._decode(cursor.value())
+        offset = sequence - record.first
+        return record.messages[offset] if 0 <= offset < len(record.messages) else None
+
+    def conversation(self, key: bytes) -> bytes | None:
+        """The snapshot of a conversation."""
+        return self._env.read("conversations", key)
+
+    def history(self, conversation: bytes) -> list[bytes]:
+        """The full chunks of packed sequence numbers of a conversation, in order."""
+        found = []
+        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            cursor = reading.cursor(self._env.tables["history"])
+            if cursor.set_range(conversation):
+                for key, value in cursor.iternext():
+                    if not key.startswith(conversation):
+                        break
+                    found.append(value)
+        return found
+
+    def conversations(self, limit: int) -> list[tuple[bytes, bytes]]:
+        """Up to ``limit`` snapshots, those with the latest ids first."""
+        found = []
+        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            cursor = reading.cursor(self._env.tables["conversations"])
+            if cursor.last():
+                for item in cursor.iterprev():
+                    found.append(item)
+                    if len(found) >= limit:
+                        break
+        return found
+
+    def dead(self, sequence: int) -> DeadRecord | None:
+        """The dead letter with this number, if it is one."""
+        raw = self._env.read("dead_letters", _SEQ.pack(sequence))
+        return None if raw is None else self._dead_decoder.decode(raw)
+
+    def sync(self) -> None:
+        """Flush what the page cache holds (for ``process`` durability)."""
+        with storage_errors(self.name):
+            self._env.lmdb.sync(True)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.sync()
+        self._env.close()

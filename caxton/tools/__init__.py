@@ -1,0 +1,1 @@
+"""Tools: what agents may call, where each runs and what it may reach."""

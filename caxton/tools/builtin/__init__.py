@@ -1,0 +1,1 @@
+"""Tools that ship with Caxton: WebAssembly with its source beside it."""

@@ -1,0 +1,177 @@
+"""What a node shows of itself: the bodies of the REST API, which the CLI and the monitor read.
+
+Times are RFC 3339 text in UTC; ids are UUID text; durations carry their unit in the name.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = [
+    "Ack",
+    "AgentView",
+    "ConversationDetail",
+    "ConversationView",
+    "Event",
+    "MessageView",
+    "NodeView",
+    "ProcessView",
+    "ReloadView",
+    "ShardView",
+]
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """An accepted message: it is in the journal at the level that ``durability`` names."""
+
+    message_id: str
+    conversation_id: str
+    durability: Literal["disk", "process"]
+    """``disk``: flushed, survives power loss. ``process``: survives the death of every process."""
+    shard: int
+    duplicate: bool = False
+    """True when this message id had been accepted before; nothing was done twice."""
+
+
+class ReloadView(msgspec.Struct, frozen=True):
+    """How the last change of an agent's file went."""
+
+    state: Literal["loaded", "reloaded", "failed"] = "loaded"
+    at: str = ""
+    took_ms: float = 0.0
+    """From the file event to the new version being in service."""
+    detail: str = ""
+    """For a failure: ``FILE:LINE:COLUMN `field`: rule``."""
+    line: int = 0
+    column: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+class AgentView(msgspec.Struct, frozen=True):
+    """One agent, as ``caxton agent ls`` shows it."""
+
+    id: str
+    name: str
+    kind: Literal["config", "wasm", "python"]
+    state: Literal["unloaded", "loaded", "running", "draining", "stopped", "failed"]
+    version: str
+    capabilities: tuple[str, ...]
+    shard: int
+    mailbox: int = 0
+    """Messages that wait for it."""
+    mailbox_limit: int = 0
+    handled: int = 0
+    failed: int = 0
+    restarts: int = 0
+    description: str = ""
+    file: str = ""
+    tools: tuple[str, ...] = ()
+    reload: ReloadView = ReloadView()
+
+
+class ConversationView(msgspec.Struct, frozen=True):
+    """One conversation in a list."""
+
+    id: str
+    state: Literal["active", "ended"]
+    initiator: str
+    participants: tuple[str, ...]
+    """Names where they are known, ids otherwise; the initiator first."""
+    protocol: str
+    messages: int
+    pending: int
+    """Messages accepted and not yet handled."""
+    created_at: str
+    last_activity: str
+    shard: int
+
+
+class MessageView(msgspec.Struct, frozen=True):
+    """One message of a conversation, in journal order."""
+
+    sequence: int
+    state: Literal["pending", "handled", "dead"]
+    sender_name: str
+    receiver_name: str
+    message: dict[str, Any]
+    """The JSON form of the message."""
+
+
+class ConversationDetail(msgspec.Struct, frozen=True):
+    """A conversation with its messages in order; ``in_reply_to`` makes them a tree."""
+
+    conversation: ConversationView
+    messages: tuple[MessageView, ...]
+
+
+class ProcessView(msgspec.Struct, frozen=True):
+    """One process of the node."""
+
+    name: str
+    pid: int
+    state: Literal["starting", "ready", "restarting", "stopped", "failed"]
+    restarts: int = 0
+    uptime_ms: int = 0
+    rss_bytes: int = 0
+    cpu_seconds: float = 0.0
+
+
+class ShardView(msgspec.Struct, frozen=True):
+    """Counters and latencies of one shard. Totals count since its process started."""
+
+    shard: int
+    accepted: int = 0
+    handled: int = 0
+    failed: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    dead_letters: int = 0
+    pending: int = 0
+    pending_limit: int = 0
+    conversations: int = 0
+    agents: int = 0
+    journal_messages: int = 0
+    commits: int = 0
+    commit_p50_us: int = 0
+    commit_p99_us: int = 0
+    batch_p50: int = 0
+    routing_p50_us: int = 0
+    """Accepted to handed to the agent's mailbox."""
+    routing_p99_us: int = 0
+    ack_p50_us: int = 0
+    """Accepted to acknowledged at the node's durability."""
+    ack_p99_us: int = 0
+
+
+class NodeView(msgspec.Struct, frozen=True):
+    """The node at one glance."""
+
+    id: str
+    version: str
+    state: Literal["starting", "ready", "degraded", "draining"]
+    url: str
+    pid: int
+    started_at: str
+    uptime_ms: int
+    durability: Literal["disk", "process"]
+    data: str
+    agents_folder: str
+    provider: str
+    agents: int
+    processes: tuple[ProcessView, ...]
+    shards: tuple[ShardView, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something an operator may want to know. ``id`` grows by one on each node start."""
+
+    id: int
+    at: str
+    type: str
+    """Dotted name, such as ``agent.reloaded``, ``agent.reload_failed``, ``process.restarted``,
+    ``dead_letter``."""
+    subject: str
+    text: str

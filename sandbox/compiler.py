@@ -1,0 +1,164 @@
+"""Bytes to a validated module: header check, compile in a limited child, cache, classify."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+from sandbox.artifact_cache import ArtifactCache, Shape
+from sandbox.child_process import STDERR_TAIL, command, environment
+from sandbox.engine import engine_fingerprint
+from sandbox.errors import InvalidSetting, Reason, SandboxError
+from sandbox.module import Module, check_header, classify, content_hash
+
+CHILDREN: Final = 2
+"""Most compilations at once; others wait their turn."""
+
+HASHED_ON_LOOP: Final = 256 * 1024
+"""Largest module, in bytes, that is hashed and looked up without leaving the event loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileLimits:
+    """What compiling one module may cost. Raises ``InvalidSetting``."""
+
+    module_bytes: int = 32 * 1024 * 1024
+    """Largest module, in bytes. 8 to 256 MiB; default 32 MiB."""
+
+    memory_bytes: int = 512 * 1024 * 1024
+    """Memory of the compiling process, in bytes. 128 MiB to 8 GiB; default 512 MiB."""
+
+    cpu_seconds: int = 20
+    """Processor time of the compiling process, in seconds. 1 to 600; default 20."""
+
+    wall_ms: int = 30_000
+    """Wall clock of one compilation, in milliseconds. 100 to 600,000; default 30 s."""
+
+    def __post_init__(self) -> None:
+        mib = 1024 * 1024
+        for name, low, high in (
+            ("module_bytes", 8, 256 * mib),
+            ("memory_bytes", 128 * mib, 8192 * mib),
+            ("cpu_seconds", 1, 600),
+            ("wall_ms", 100, 600_000),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise InvalidSetting(name, value, f"an integer from {low} to {high}")
+
+
+class Compiler:
+    """Compiles each content once. Belongs to one event loop."""
+
+    def __init__(self, cache_dir: Path, limits: CompileLimits | None = None) -> None:
+        self.limits = limits or CompileLimits()
+        self._cache = ArtifactCache(cache_dir, engine_fingerprint())
+        self._turns = asyncio.Semaphore(CHILDREN)
+        self._under_way: dict[str, asyncio.Task[Shape]] = {}
+
+    async def prepare(self, data: bytes) -> Module:
+        """Validate and compile ``data``, or take it from the cache.
+
+        Raises ``SandboxError``: not_a_module, module_too_large, compile_failed, compile_timeout,
+        missing_export, ungranted_import, host_error.
+        """
+        check_header(data, self.limits.module_bytes)
+        if len(data) > HASHED_ON_LOOP:
+            sha256, shape = await asyncio.to_thread(self._look_up, data)
+        else:
+            sha256, shape = self._look_up(data)
+        shape = shape or await self._compile_once(sha256, data)
+        return Module(data, sha256, classify(*shape), *shape, self._cache.path(sha256))
+
+    def _look_up(self, data: bytes) -> tuple[str, Shape | None]:
+        sha256 = content_hash(data)
+        return sha256, self._cache.find(sha256)
+
+    def discard(self, module: Module) -> None:
+        """Forget the artifact of a module, so that it is compiled again."""
+        self._cache.discard(module.sha256)
+
+    async def close(self) -> None:
+        """End compilations under way and their processes."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _compile_once(self, sha256: str, data: bytes) -> Shape:
+        task = self._under_way.get(sha256)
+        if task is None:
+            task = asyncio.create_task(self._compile(sha256, data), name=f"compile {sha256[:8]}")
+            self._under_way[sha256] = task
+            task.add_done_callback(lambda done: self._finished(sha256, done))
+        # One caller's cancellation must not end the compilation others wait for.
+        return await asyncio.shield(task)
+
+    def _finished(self, sha256: str, task: asyncio.Task[Shape]) -> None:
+        self._under_way.pop(sha256, None)
+        if not task.cancelled():
+            # Marks it as seen: every caller may have been cancelled meanwhile.
+            task.exception()
+
+    async def _compile(self, sha256: str, data: bytes) -> Shape:
+        async with self._turns:
+            with self._cache.aside() as part:
+                record = await self._run_child(data, part)
+                return self._cache.store(sha256, part, record)
+
+    async def _run_child(self, data: bytes, part: Path) -> dict[str, object]:
+        limits = self.limits
+        numbers = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
+        child = await asyncio.create_subprocess_exec(
+            *command("sandbox.compile_child", str(part), *map(str, numbers)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment(),
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(limits.wall_ms / 1000):
+                out, err = await child.communicate(data)
+        except TimeoutError:
+            raise self._too_long(data) from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+        if child.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+            raise self._too_long(data)
+        if child.returncode != 0:
+            said = err[-STDERR_TAIL:].decode(errors="replace").strip().splitlines()
+            raise SandboxError(
+                Reason.COMPILE_FAILED,
+                f"the compiling process ended with {child.returncode}, most likely over its "
+                f"memory limit of {limits.memory_bytes} bytes: {said[-1] if said else ''}",
+                returncode=child.returncode or 0,
+                memory_bytes=limits.memory_bytes,
+                size=len(data),
+            )
+        record = cast("dict[str, object]", json.loads(out))
+        if "reason" in record:
+            raise SandboxError(
+                Reason(str(record["reason"])),
+                str(record["message"]),
+                **cast("dict[str, int | str]", record["details"]),
+            )
+        return record
+
+    def _too_long(self, data: bytes) -> SandboxError:
+        return SandboxError(
+            Reason.COMPILE_TIMEOUT,
+            f"compiling {len(data)} bytes took more than {self.limits.cpu_seconds} s of "
+            f"processor time or {self.limits.wall_ms} ms; simplify the module or raise them",
+            size=len(data),
+            cpu_seconds=self.limits.cpu_seconds,
+            wall_ms=self.limits.wall_ms,
+        )

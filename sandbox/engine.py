@@ -1,0 +1,113 @@
+"""What an engine must do. Engines block; threads and processes are their callers' matter."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Protocol
+
+from sandbox.errors import Reason, SandboxError
+from sandbox.grants import Grants
+from sandbox.limits import Limits
+from sandbox.module import Export, Import
+
+FLAGS_REVISION: Final = 1
+"""Raised whenever the fixed engine flags change, so that older artifacts are not loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line a guest logged. ``level`` is the guest's number; ``cut`` when it was too long."""
+
+    level: int
+    text: str
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GuestReply:
+    """What one call of an agent gave: the reply, messages it sent, its log and its cost."""
+
+    data: bytes
+    sent: tuple[bytes, ...]
+    logs: tuple[LogLine, ...]
+    logs_dropped: int
+    fuel_used: int
+    wall_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What one run of a command gave. A non-zero ``exit_code`` is a result, not an error.
+
+    ``stderr`` holds at most ``Limits.stderr_bytes``.
+    """
+
+    stdout: bytes
+    stderr: bytes
+    exit_code: int
+    fuel_used: int
+    wall_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Native code of a module, with the imports and exports it declares."""
+
+    code: bytes
+    imports: tuple[Import, ...]
+    exports: tuple[Export, ...]
+
+
+class AgentInstance(Protocol):
+    """A live instance of an agent module. Not for two threads at once."""
+
+    def call(self, data: bytes) -> GuestReply:
+        """Deliver one message; raises ``SandboxError``."""
+        ...
+
+    def close(self) -> None:
+        """Free its memory; later calls raise ``instance_dead``."""
+        ...
+
+
+class Engine(Protocol):
+    """A WebAssembly engine that enforces every field of ``Limits``."""
+
+    def compile(self, data: bytes) -> Compiled:
+        """Validate and compile; raises ``SandboxError`` (``compile_failed``)."""
+        ...
+
+    def open_agent(self, artifact: Path, limits: Limits) -> AgentInstance:
+        """Instantiate an agent module in a fresh store and run its initialisers."""
+        ...
+
+    def run_command(
+        self,
+        artifact: Path,
+        *,
+        stdin: bytes,
+        limits: Limits,
+        grants: Grants,
+        args: tuple[str, ...] = (),
+    ) -> CommandResult:
+        """Run a WASI preview 1 command in a fresh instance. May block beyond ``wall_ms``
+        in a file operation: run it where the process can be killed.
+        """
+        ...
+
+
+def engine_fingerprint() -> str:
+    """Engine version, fixed flags and machine: artifacts of another fingerprint do not load."""
+    return f"wasmtime-{metadata.version('wasmtime')}-f{FLAGS_REVISION}-{platform.machine()}"
+
+
+def load_failed(artifact: Path, why: str) -> SandboxError:
+    """The error for an artifact the engine does not accept or find; ``prepare`` makes a new one."""
+    return SandboxError(
+        Reason.HOST_ERROR,
+        f"compiled module {artifact.name} does not load ({why}); prepare the module again",
+        stage="load",
+    )

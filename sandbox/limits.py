@@ -1,0 +1,102 @@
+"""Limits on what a guest may use. Every call has all of them; none can be switched off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+from sandbox.errors import InvalidSetting
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+_STACKS: Final = tuple(64 * KIB << n for n in range(5))
+
+_RANGES: Final[dict[str, tuple[int, int]]] = {
+    "fuel": (1, 10**12),
+    "memory_bytes": (64 * KIB, 512 * MIB),
+    "table_elements": (0, 1_000_000),
+    "stack_bytes": (_STACKS[0], _STACKS[-1]),
+    "wall_ms": (1, 600_000),
+    "message_bytes": (0, 32 * MIB),
+    "reply_bytes": (0, 32 * MIB),
+    "stdout_bytes": (0, 32 * MIB),
+    "stderr_bytes": (0, MIB),
+    "log_lines": (0, 10_000),
+    "log_line_bytes": (0, MIB),
+    "sent_messages": (0, 10_000),
+    "sent_bytes": (0, 32 * MIB),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one call of a guest may use. The defaults suit an agent; see ``for_command``.
+
+    Raises ``InvalidSetting`` naming the field when a value is out of range.
+    """
+
+    fuel: int = 100_000_000
+    """Budget of work, about one per WebAssembly instruction, deterministic for the same input.
+    Host functions are charged too. 1 to 10^12; default 100 million, 0.01 to 0.2 s of work."""
+
+    memory_bytes: int = 16 * MIB
+    """Largest linear memory, in bytes. 64 KiB to 512 MiB; default 16 MiB."""
+
+    table_elements: int = 10_000
+    """Most elements of each table. 0 to 1,000,000; default 10,000."""
+
+    stack_bytes: int = 512 * KIB
+    """Call stack of the guest, in bytes: 64, 128, 256, 512 KiB or 1 MiB; default 512 KiB."""
+
+    wall_ms: int = 1_000
+    """Wall clock of one call, in milliseconds. 1 to 600,000; default 1 s."""
+
+    message_bytes: int = 10 * MIB
+    """Largest request or standard input, in bytes. 0 to 32 MiB; default 10 MiB."""
+
+    reply_bytes: int = 10 * MIB
+    """Largest reply of ``handle_message``, in bytes. 0 to 32 MiB; default 10 MiB."""
+
+    stdout_bytes: int = 10 * MIB
+    """Most a command may print, in bytes; more ends it. 0 to 32 MiB; default 10 MiB."""
+
+    stderr_bytes: int = 64 * KIB
+    """Standard error kept, in bytes; the rest is dropped. 0 to 1 MiB; default 64 KiB."""
+
+    log_lines: int = 256
+    """Log lines kept of one call; the rest are counted. 0 to 10,000; default 256."""
+
+    log_line_bytes: int = 4 * KIB
+    """Longest log line, in bytes; the rest is cut. 0 to 1 MiB; default 4 KiB."""
+
+    sent_messages: int = 64
+    """Most messages one call may send. 0 to 10,000; default 64."""
+
+    sent_bytes: int = MIB
+    """Most bytes one call may send, over all its messages. 0 to 32 MiB; default 1 MiB."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            low, high = _RANGES[field.name]
+            if type(value) is not int or not low <= value <= high:
+                raise InvalidSetting(field.name, value, f"an integer from {low} to {high}")
+        if self.stack_bytes not in _STACKS:
+            raise InvalidSetting(
+                "stack_bytes", self.stack_bytes, f"one of {', '.join(map(str, _STACKS))}"
+            )
+
+    @classmethod
+    def for_command(
+        cls, *, fuel: int = 3_000_000_000, memory_bytes: int = 64 * MIB, wall_ms: int = 5_000
+    ) -> Limits:
+        """Limits for a WASI command, which does its whole work in one call.
+
+        Enough to read a file of 10 MB: fuel 3 * 10^9, memory 64 MiB, wall clock 5 s.
+        """
+        return cls(fuel=fuel, memory_bytes=memory_bytes, wall_ms=wall_ms)
+
+    def as_dict(self) -> dict[str, int]:
+        """The fields by name, for a frame to a worker."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -1,0 +1,180 @@
+"""A validated module: its bytes, content hash, kind, imports and exports."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from sandbox.errors import Reason, SandboxError
+
+MAGIC: Final = b"\0asm"
+CORE_VERSION: Final = b"\x01\x00\x00\x00"
+COMPONENT_VERSION: Final = b"\x0d\x00\x01\x00"
+
+WASI: Final = "wasi_snapshot_preview1"
+
+AGENT_IMPORTS: Final[dict[tuple[str, str], str]] = {
+    ("caxton", "log"): "func(i32,i32,i32)->()",
+    ("caxton", "now"): "func()->(i64)",
+    ("caxton", "random"): "func(i32,i32)->()",
+    ("caxton", "send"): "func(i32,i32)->(i32)",
+    ("env", "abort"): "func(i32,i32,i32,i32)->()",
+}
+"""Host functions of agent ABI v1 with their types."""
+
+AGENT_EXPORTS: Final[dict[str, str]] = {
+    "memory": "memory",
+    "alloc": "func(i32)->(i32)",
+    "handle_message": "func(i32,i32)->(i64)",
+}
+"""What an agent module must export."""
+
+AGENT_OPTIONAL_EXPORTS: Final[dict[str, str]] = {
+    "dealloc": "func(i32,i32)->()",
+    "_initialize": "func()->()",
+}
+"""What an agent module may export; used when present with this type."""
+
+
+class Kind(StrEnum):
+    """Which door a module has."""
+
+    CORE_AGENT = "core-agent"
+    WASI_COMMAND = "wasi-command"
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import: two names and a type such as ``func(i32)->(i32)`` or ``memory``."""
+
+    module: str
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One export: a name and a type such as ``func(i32)->(i32)`` or ``memory``."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A compiled and validated module. Made by ``Sandbox.prepare``, shared freely.
+
+    ``sha256`` is the hex digest of ``data``. ``artifact`` is the compiled form in the cache.
+    """
+
+    data: bytes = field(repr=False)
+    sha256: str
+    kind: Kind
+    imports: tuple[Import, ...]
+    exports: tuple[Export, ...]
+    artifact: Path = field(repr=False)
+
+
+def content_hash(data: bytes) -> str:
+    """SHA-256 of the module's bytes as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_header(data: bytes, limit: int) -> None:
+    """Refuse what is not a core module, before an engine sees it.
+
+    An engine's own entry point may accept the text format too, so the magic bytes and the
+    version are required here. Raises ``SandboxError`` (``not_a_module``, ``module_too_large``).
+    """
+    if len(data) > limit:
+        raise SandboxError(
+            Reason.MODULE_TOO_LARGE,
+            f"the module has {len(data)} bytes, the limit is {limit}; strip debug sections "
+            "or raise the limit",
+            given=len(data),
+            limit=limit,
+        )
+    if data[:4] != MAGIC or len(data) < 8:
+        raise SandboxError(
+            Reason.NOT_A_MODULE,
+            "no WebAssembly magic bytes at the start; give a binary .wasm file (the text "
+            "format is not accepted)",
+            start=data[:8].hex(),
+            size=len(data),
+        )
+    version = data[4:8]
+    if version == COMPONENT_VERSION:
+        raise SandboxError(
+            Reason.NOT_A_MODULE,
+            "this is a component, which is not supported; build a core module (kind "
+            "core-agent or wasi-command) instead",
+            kind="component",
+        )
+    if version != CORE_VERSION:
+        raise SandboxError(
+            Reason.NOT_A_MODULE,
+            f"unknown WebAssembly version {version.hex()}; core modules have 01000000",
+            version=version.hex(),
+        )
+
+
+def classify(imports: tuple[Import, ...], exports: tuple[Export, ...]) -> Kind:
+    """Decide the kind of a module from its imports and exports.
+
+    Raises ``SandboxError`` with ``ungranted_import`` or ``missing_export``, naming it.
+    """
+    by_name = {item.name: item.type for item in exports}
+    if "_start" in by_name and "handle_message" not in by_name:
+        _check_command(imports, by_name)
+        return Kind.WASI_COMMAND
+    _check_agent(imports, by_name)
+    return Kind.CORE_AGENT
+
+
+def _check_command(imports: tuple[Import, ...], exports: dict[str, str]) -> None:
+    for item in imports:
+        if item.module != WASI or not item.type.startswith("func"):
+            raise _ungranted(item, f"a WASI command may import functions of {WASI} only")
+    for name, wanted in (("_start", "func()->()"), ("memory", "memory")):
+        _require(exports, name, wanted)
+
+
+def _check_agent(imports: tuple[Import, ...], exports: dict[str, str]) -> None:
+    for name, wanted in AGENT_EXPORTS.items():
+        _require(exports, name, wanted)
+    for name, wanted in AGENT_OPTIONAL_EXPORTS.items():
+        if name in exports:
+            _require(exports, name, wanted)
+    for item in imports:
+        granted = AGENT_IMPORTS.get((item.module, item.name))
+        if granted is None:
+            names = ", ".join(f"{module}.{name}" for module, name in AGENT_IMPORTS)
+            raise _ungranted(item, f"an agent module may import {names}")
+        if item.type != granted:
+            raise _ungranted(item, f"its type must be {granted}")
+
+
+def _require(exports: dict[str, str], name: str, wanted: str) -> None:
+    given = exports.get(name)
+    if given != wanted:
+        raise SandboxError(
+            Reason.MISSING_EXPORT,
+            f"the module must export {name} as {wanted}, it has {given or 'no such export'}; "
+            "an agent exports memory, alloc and handle_message, a command _start and memory",
+            export=name,
+            wanted=wanted,
+            given=given or "",
+        )
+
+
+def _ungranted(item: Import, rule: str) -> SandboxError:
+    return SandboxError(
+        Reason.UNGRANTED_IMPORT,
+        f"import {item.module}.{item.name} of type {item.type} is not granted: {rule}",
+        module=item.module,
+        name=item.name,
+        type=item.type,
+    )

@@ -1,0 +1,129 @@
+"""Agents in this process: the facade's inline level."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sandbox import (
+    Grants,
+    InvalidSetting,
+    Limits,
+    Reason,
+    Sandbox,
+    SandboxBusy,
+    SandboxError,
+)
+from sandbox.testing import AGENTS, ATTACKS, COMMANDS, OPENING_ATTACKS, wat
+
+
+async def test_an_agent_answers_and_keeps_state(sandbox: Sandbox) -> None:
+    """Calls follow each other on one instance."""
+    guest = await sandbox.open_agent(await sandbox.prepare(wat(AGENTS["counter"])))
+    assert [(await guest.call(b"x")).data[0] for _ in range(3)] == [1, 2, 3]
+    await guest.close()
+    await guest.close()
+    with pytest.raises(SandboxError) as dead:
+        await guest.call(b"x")
+    assert dead.value.reason is Reason.INSTANCE_DEAD
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_attacks_end_with_their_reason(sandbox: Sandbox, name: str) -> None:
+    """Every attack is stopped for the right reason, and harms no other guest."""
+    echo = await sandbox.open_agent(await sandbox.prepare(wat(AGENTS["echo"])))
+    text, reason = ATTACKS[name]
+    limits = Limits(fuel=20_000_000, wall_ms=20_000)
+    guest = await sandbox.open_agent(await sandbox.prepare(wat(text)), limits)
+    with pytest.raises(SandboxError) as stopped:
+        await guest.call(b"x")
+    assert stopped.value.reason is reason
+    assert (await echo.call(b"alive")).data == b"alive"
+
+
+@pytest.mark.parametrize("name", OPENING_ATTACKS)
+async def test_attacks_while_opening_end_with_their_reason(sandbox: Sandbox, name: str) -> None:
+    """Limits hold while an agent opens."""
+    text, reason = OPENING_ATTACKS[name]
+    with pytest.raises(SandboxError) as stopped:
+        await sandbox.open_agent(
+            await sandbox.prepare(wat(text)), Limits(fuel=20_000_000, wall_ms=20_000)
+        )
+    assert stopped.value.reason is reason
+
+
+async def test_the_loop_runs_on_during_a_call(sandbox: Sandbox) -> None:
+    """A guest that spins blocks its thread, not the event loop."""
+    text = ATTACKS["infinite loop"][0]
+    guest = await sandbox.open_agent(
+        await sandbox.prepare(wat(text)), Limits(fuel=10**12, wall_ms=200)
+    )
+    call = asyncio.create_task(guest.call(b"x"))
+    turns = 0
+    while not call.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert turns > 10
+    with pytest.raises(SandboxError) as stopped:
+        await call
+    assert stopped.value.reason is Reason.TIMEOUT
+
+
+async def test_a_caller_that_gives_up_leaves_the_guest_to_its_deadline(sandbox: Sandbox) -> None:
+    """Cancelling ends the wait; the guest is busy until its own end, then dead."""
+    text = ATTACKS["infinite loop"][0]
+    guest = await sandbox.open_agent(
+        await sandbox.prepare(wat(text)), Limits(fuel=10**12, wall_ms=300)
+    )
+    call = asyncio.create_task(guest.call(b"x"))
+    lock = guest._instance._busy  # type: ignore[attr-defined]  # of the wasmtime engine
+    while not lock.locked():
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(SandboxError) as busy:
+        await guest.call(b"x")
+    assert busy.value.reason is Reason.HOST_ERROR
+    async with asyncio.timeout(10):
+        while lock.locked():
+            await asyncio.sleep(0.005)
+    with pytest.raises(SandboxError) as dead:
+        await guest.call(b"x")
+    assert dead.value.reason is Reason.INSTANCE_DEAD
+    assert call.cancelled()
+
+
+async def test_only_agents_without_grants_open(sandbox: Sandbox) -> None:
+    """A command is no agent, and an agent has no way to use a grant."""
+    command = await sandbox.prepare(wat(COMMANDS["cat"]))
+    with pytest.raises(SandboxError) as wrong:
+        await sandbox.open_agent(command)
+    assert wrong.value.details["kind"] == "wasi-command"
+    echo = await sandbox.prepare(wat(AGENTS["echo"]))
+    with pytest.raises(InvalidSetting, match="grants"):
+        await sandbox.open_agent(echo, grants=Grants(env=(("A", "1"),)))
+
+
+async def test_live_agents_are_bounded(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One over the limit is refused; closing one makes room."""
+    monkeypatch.setattr("sandbox.facade.GUESTS", 1)
+    echo = await sandbox.prepare(wat(AGENTS["echo"]))
+    guest = await sandbox.open_agent(echo)
+    with pytest.raises(SandboxBusy):
+        await sandbox.open_agent(echo)
+    await guest.close()
+    await sandbox.open_agent(echo)
+
+
+async def test_a_closed_sandbox_opens_and_calls_nothing(cache_dir: Path) -> None:
+    """After close, guests are dead and no new one opens."""
+    async with Sandbox(cache_dir) as box:
+        echo = await box.prepare(wat(AGENTS["echo"]))
+        guest = await box.open_agent(echo)
+    with pytest.raises(SandboxError) as dead:
+        await guest.call(b"x")
+    assert dead.value.reason is Reason.INSTANCE_DEAD
+    await guest.close()
+    with pytest.raises(SandboxError, match="closed"):
+        await box.open_agent(echo)
