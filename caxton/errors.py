@@ -31,6 +31,7 @@ __all__ = [
     "AgentFileInvalid",
     "AgentNotFound",
     "AgentNotResponding",
+    "BudgetSpent",
     "CaxtonError",
     "CircuitOpen",
     "ConfigInvalid",
@@ -50,6 +51,7 @@ __all__ = [
     "NotAuthorized",
     "NotFound",
     "ObservabilityError",
+    "PromptTemplateInvalid",
     "ProtocolViolation",
     "QueueFull",
     "RateLimited",
@@ -64,6 +66,7 @@ __all__ = [
     "ToolError",
     "ToolFailed",
     "ToolNotAllowed",
+    "TurnStopped",
     "ValidationError",
     "error_from_code",
 ]
@@ -225,6 +228,26 @@ class AgentFileInvalid(AgentError):
     remedy = "Correct the file and save it; the version that ran before goes on answering."
 
 
+class PromptTemplateInvalid(AgentError):
+    """A prompt template is outside what is allowed, or cannot be rendered with this message."""
+
+    code = "PROMPT_TEMPLATE_INVALID"
+    status = 422
+    title = "Prompt template invalid"
+    text = "{template}, line {line}: {reason}"
+    remedy = "Correct the template in the agent file, or send what it asks for."
+
+
+class TurnStopped(AgentError):
+    """A turn of a configuration agent came to no answer and was ended."""
+
+    code = "TURN_STOPPED"
+    status = 502
+    title = "Turn stopped"
+    text = "the turn of `{agent}` was stopped: {reason}"
+    remedy = "Ask more plainly, or look at the agent's prompt, tools and limits."
+
+
 class NotFound(RoutingError):
     """No such thing at this address."""
 
@@ -319,6 +342,17 @@ class RateLimited(ResourceError):
     title = "Rate limited"
     text = "{sender} may send {limit} messages a second"
     remedy = "Wait as long as Retry-After says."
+    retryable = True
+
+
+class BudgetSpent(ResourceError):
+    """The agent's budget does not allow the next call; it was not made."""
+
+    code = "BUDGET_SPENT"
+    status = 429
+    title = "Budget spent"
+    text = "`{agent}` has spent {spent} of {limit} {what} per {window}"
+    remedy = "Wait for the window to pass, start a new conversation, or raise `budget`."
     retryable = True
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -200,7 +200,7 @@ class Shard:
             file=record.file,
             tools=tuple(definition.tools) if definition else (),
             reload=ReloadView(
-                state=reload.state,
+                state=reload.state,  # type: ignore[arg-type]  # one of the three the registrar writes
                 at=format_time(reload.at) if reload.at else "",
                 took_ms=reload.took_us / 1_000,
                 detail=reload.detail,
@@ -250,22 +250,22 @@ class Shard:
             if raw is None:
                 continue
             message = decode(raw)
-            if self.journal.is_pending(sequence):
-                state = "pending"
-            else:
-                state = "dead" if self.journal.dead(sequence) else "handled"
-            receiver = message.receiver
-            served = record.assigned.get(message.capability or "")
+            receiver = message.receiver or record.assigned.get(message.capability or "")
             shown.append(
                 MessageView(
                     sequence=sequence,
-                    state=state,
+                    state=self._state(sequence),
                     sender_name=names(message.sender),
-                    receiver_name=names(receiver or served) if receiver or served else "",
+                    receiver_name=names(receiver) if receiver else "",
                     message=to_json(message),
                 )
             )
         return ConversationDetail(self._conversation(key, record), tuple(shown))
+
+    def _state(self, sequence: int) -> Literal["pending", "handled", "dead"]:
+        if self.journal.is_pending(sequence):
+            return "pending"
+        return "dead" if self.journal.dead(sequence) else "handled"
 
     def _raw_history(self, key: bytes, before: bytes, limit: int) -> list[bytes]:
         record = self.router.conversations.peek(key)

@@ -81,7 +81,9 @@ def _boolean(checks: Checks, value: Any, path: Key) -> bool | None:
 
 def _names(pattern: re.Pattern[str], allowed: str) -> Reader:
     def read(checks: Checks, value: Any, path: Key) -> tuple[str, ...]:
-        return tuple(sys.intern(name) for name, _ in checks.names(value, path, pattern, 32, allowed))
+        return tuple(
+            sys.intern(name) for name, _ in checks.names(value, path, pattern, 32, allowed)
+        )
 
     return read
 

@@ -218,13 +218,17 @@ class _Definition:
 
     def _name(self, value: Any) -> str:
         if value is None:
-            self.checks.fail(("name",), "nothing", "missing; every agent has a name", "name: Greeter")
+            self.checks.fail(
+                ("name",), "nothing", "missing; every agent has a name", "name: Greeter"
+            )
             return ""
         if isinstance(value, str) and _NAME.fullmatch(value):
             return value
-        better = re.sub(r"[^A-Za-z0-9_-]+", "-", value).strip("-_0123456789")[:64] if isinstance(
-            value, str
-        ) else ""
+        better = (
+            re.sub(r"[^A-Za-z0-9_-]+", "-", value).strip("-_0123456789")[:64]
+            if isinstance(value, str)
+            else ""
+        )
         suggestion = better if _NAME.fullmatch(better) else ""
         self.checks.refuse(("name",), value, "a letter, then 1–63 of A–Z 0–9 _ -", suggestion)
         return ""
@@ -265,7 +269,8 @@ class _Definition:
         if value is None:
             if self.foreign and "tools" not in self.data:
                 self.checks.warn(
-                    (), "no `tools:`, so it may call none; list those it may call, such as csv_parser"
+                    (),
+                    "no `tools:`, so it may call none; list those it may call, such as csv_parser",
                 )
             return ()
         names = self.checks.names(value, ("tools",), TOOL, 100, "names such as csv_parser")

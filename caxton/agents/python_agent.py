@@ -1,0 +1,3 @@
+"""TEMPORARY overlay by the lead; helper-3 owns and overwrites this file."""
+class Agent: pass
+class Reply: pass
