@@ -3,6 +3,7 @@
 from actors.actor import Actor, ActorRef
 from actors.clock import Clock, SystemClock
 from actors.control import ControlChannel
+from actors.dispatcher import CooperativeDispatcher, Dispatcher
 from actors.endpoint import LinkClient, LinkServer
 from actors.errors import ActorError, AskFromLoop, FrameError, LinkFull, LinkRefused, MailboxFull
 from actors.events import DeadLetter, DeadLetters, Event, EventStream
@@ -20,8 +21,10 @@ __all__ = [
     "AskFromLoop",
     "Clock",
     "ControlChannel",
+    "CooperativeDispatcher",
     "DeadLetter",
     "DeadLetters",
+    "Dispatcher",
     "Event",
     "EventStream",
     "FrameError",

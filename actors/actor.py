@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, TypeVar
 
 import pykka
 from pykka._envelope import Envelope
-from pykka.messages import _ActorStop
 
 from actors.cell import Cell, constructing
 from actors.errors import AskFromLoop
@@ -56,9 +56,6 @@ class ActorRef(pykka.ActorRef[A]):
         """Stop the actor after what is in its mailbox, as pykka's ``stop``."""
         if block and self._cell.system.dispatcher.owns_thread():
             raise AskFromLoop(self._cell.path)
-        if not block and not self._cell.stopped.is_set():
-            self._put(Envelope(_ActorStop()))
-            return None
         return super().stop(block=block, timeout=timeout)
 
 
@@ -82,6 +79,8 @@ class Actor(pykka.Actor):
         self.actor_stopped = cell.stopped  # type: ignore[assignment]  # is_set and set are enough
         if cell.ref is None:
             cell.ref = ActorRef(self)
+        else:
+            cell.ref._actor_weakref = weakref.ref(self)
         self._actor_ref = cell.ref
 
     @classmethod

@@ -8,7 +8,9 @@ what waits in it stay.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import threading
 import traceback
 from collections import deque
 from collections.abc import Coroutine
@@ -21,7 +23,7 @@ from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
 from actors.errors import MailboxFull
 from actors.events import DeadLetter
-from actors.mailbox import MailboxSpec
+from actors.mailbox import MailboxSpec, StopFlag
 from actors.restart import RestartPolicy, RestartTracker
 
 if TYPE_CHECKING:
@@ -37,21 +39,8 @@ constructing: contextvars.ContextVar[Cell | None] = contextvars.ContextVar(
 
 _INTERNAL = frozenset({_ActorStop, ProxyCall, ProxyGetAttr, ProxySetAttr})
 _DEFAULT_SPEC = MailboxSpec()
-
-
-class _Flag:
-    """The part of ``threading.Event`` that refs use, at a twentieth of its size."""
-
-    __slots__ = ("_set",)
-
-    def __init__(self) -> None:
-        self._set = False
-
-    def is_set(self) -> bool:
-        return self._set
-
-    def set(self) -> None:
-        self._set = True
+_SWAP = threading.Lock()
+"""Held while a cell gets a deque; taking messages out and adding to a present one need no lock."""
 
 
 class Cell:
@@ -96,7 +85,7 @@ class Cell:
         self.recipe: tuple[type[Actor], tuple[Any, ...], dict[str, Any]] | None = None
         self.actor: Actor | None = None
         self.ref: ActorRef[Any] | None = None
-        self.stopped = _Flag()
+        self.stopped = StopFlag()
         self.suspended = True
         self.scheduled = False
         self.redelivered = 0
@@ -121,17 +110,18 @@ class Cell:
     # --- the mailbox -------------------------------------------------------------------------
 
     def put(self, envelope: Envelope[Any]) -> None:
-        """Put a message into the mailbox. Safe from any thread; never raises for a full one."""
-        if type(envelope.message) is _ActorStop:
-            self._put_system(envelope)
-            return
+        """Put a message into the mailbox. Safe from any thread; never raises for a full one.
+
+        A stop stands behind what was told before, as pykka's contract has it, and has no bound.
+        """
         user = self._user
         if user is None:
-            user = self._user = deque()
-        if len(user) >= self.spec.capacity:
-            self._overflow(envelope, user)
+            user = self._fresh()
+        if len(user) >= self.spec.capacity and not self._has_room(envelope, user):
             return
         user.append(envelope)
+        if self._user is not user:
+            self._adopt(user)
         if self.stopped._set:
             # The actor stopped between the caller's look and the append.
             self._bury_rest("stopped")
@@ -139,36 +129,59 @@ class Cell:
             self.scheduled = True
             self.system.dispatcher.schedule(self)
 
-    def _put_system(self, envelope: Envelope[Any]) -> None:
-        # Behind what was told before, as pykka's contract has it.
-        user = self._user
-        if user is None:
-            user = self._user = deque()
-        user.append(envelope)
-        if not self.scheduled:
-            self.scheduled = True
-            self.system.dispatcher.schedule(self)
+    def _fresh(self) -> deque[Envelope[Any]]:
+        with _SWAP:
+            user = self._user
+            if user is None:
+                user = self._user = deque()
+            return user
 
-    def _overflow(self, envelope: Envelope[Any], user: deque[Envelope[Any]]) -> None:
+    def _adopt(self, orphan: deque[Envelope[Any]]) -> None:
+        """Take back a deque that was dropped as empty while a sender was adding to it.
+
+        What is in it is older than what its senders put elsewhere, so it goes to the front.
+        """
+        with _SWAP:
+            while True:
+                current = self._user
+                if current is orphan:
+                    return
+                if current is None:
+                    self._user = orphan
+                    return
+                older = deque[Envelope[Any]]()
+                while orphan:
+                    older.appendleft(orphan.popleft())
+                current.extendleft(older)
+                orphan = current
+
+    def _has_room(self, envelope: Envelope[Any], user: deque[Envelope[Any]]) -> bool:
+        """Apply the overflow policy; whether the envelope goes into the full mailbox."""
+        if type(envelope.message) is _ActorStop:
+            return True
         spec = self.spec
         self.system.events.publish("overflow", self.path, spec.overflow)
-        if spec.overflow == "spill" and spec.on_spill is not None:
-            spec.on_spill(envelope)
-            return
-        self.dropped += 1
-        if spec.overflow == "drop_old":
+        if spec.on_spill is not None:
             try:
-                envelope_out = user.popleft()
-            except IndexError:
-                envelope_out = None
-            user.append(envelope)
-            if envelope_out is not None:
-                self._refuse(envelope_out)
-            return
-        if spec.overflow == "drop_new":
+                spec.on_spill(envelope)
+            except Exception as error:  # noqa: BLE001 - the sender must not fail for it
+                self.system.log_failure(self.path, error)
+                self._refuse(envelope)
+            return False
+        self.dropped += 1
+        if spec.overflow != "drop_old":
             self._refuse(envelope)
-            return
-        self._refuse(envelope)
+            return False
+        try:
+            oldest = user.popleft()
+        except IndexError:
+            return True
+        if type(oldest.message) is _ActorStop:
+            user.appendleft(oldest)
+            self._refuse(envelope)
+            return False
+        self._refuse(oldest)
+        return True
 
     def _refuse(self, envelope: Envelope[Any]) -> None:
         if envelope.reply_to is not None:
@@ -189,15 +202,18 @@ class Cell:
     def turn(self, throughput: int) -> None:
         """Handle at most ``throughput`` messages, system messages before each."""
         user = self._user
-        left = throughput
+        left = throughput * self.spec.throughput
         while user and left and not self.suspended and not self._busy:
             left -= 1
-            envelope = user.popleft()
-            message = envelope.message
             actor = self.actor
             if actor is None:
-                user.appendleft(envelope)
                 break
+            try:
+                envelope = user.popleft()
+            except IndexError:
+                # A sender dropped the oldest message of a full mailbox.
+                break
+            message = envelope.message
             try:
                 if type(message) in _INTERNAL:
                     result = self._internal(actor, envelope)
@@ -215,20 +231,20 @@ class Cell:
             if self.stopped._set:
                 break
         self.scheduled = False
+        # Read again: what another thread put before the flag fell has asked for no turn.
+        user = self._user
         if self.stopped._set:
             self._bury_rest("stopped")
-        elif user and not self.suspended and not self._busy:
-            self.scheduled = True
-            self.system.dispatcher.schedule(self)
-        elif user is not None and not user:
+        elif user:
+            if not self.suspended and not self._busy:
+                self.scheduled = True
+                self.system.dispatcher.schedule(self)
+        elif user is not None:
             # An empty deque is 760 bytes; most actors are idle most of the time.
             self._user = None
             if user:
                 # Another thread put something in between.
-                again = self._user
-                self._user = user
-                if again:
-                    user.extend(again)
+                self._adopt(user)
                 self.scheduled = True
                 self.system.dispatcher.schedule(self)
 
@@ -239,11 +255,13 @@ class Cell:
         return actor._handle_receive(envelope.message)
 
     def _go_async(self, envelope: Envelope[Any], first: Coroutine[Any, Any, Any]) -> None:
+        loop = self.system.loop
         self._busy = True
-        self._task = self.system.loop.create_task(self._drain(envelope, first))
+        self._task = loop.create_task(self._drain(envelope, first))
 
     async def _drain(self, envelope: Envelope[Any], first: Coroutine[Any, Any, Any]) -> None:
-        """Await one handler after the other, all in this one task, until the mailbox is empty."""
+        """Await one handler after the other, a turn's worth of them in this one task."""
+        left = self.system.dispatcher.throughput
         current: Envelope[Any] | None = envelope
         result: Any = first
         while current is not None:
@@ -257,9 +275,13 @@ class Cell:
             except BaseException as error:  # noqa: BLE001 - one actor's failure is its own
                 self._failed(current, error)
             current = None
+            left -= 1
             user, actor = self._user, self.actor
-            if user and actor and not self.suspended and not self.stopped.is_set():
-                current = user.popleft()
+            if user and actor and left > 0 and not self.suspended and not self.stopped._set:
+                try:
+                    current = user.popleft()
+                except IndexError:
+                    break
                 try:
                     if type(current.message) in _INTERNAL:
                         result = self._internal(actor, current)
@@ -279,11 +301,18 @@ class Cell:
     # --- failure -----------------------------------------------------------------------------
 
     def _failed(self, envelope: Envelope[Any], error: BaseException) -> None:
+        if self.stopped._set:
+            # Cut off by the stop, or failed on its way out.
+            self._bury(envelope, "stopped", "".join(traceback.format_exception(error)))
+            return
         if envelope.reply_to is not None:
             # pykka's rule: an ask that raises fails its asker, not the actor.
-            envelope.reply_to.set_exception((type(error), error, error.__traceback__))
             if isinstance(error, Exception):
+                envelope.reply_to.set_exception((type(error), error, error.__traceback__))
                 return
+            # What ends this actor must not end its asker too.
+            dead = pykka.ActorDeadError(f"{self.ref} was ended by {error!r}")
+            envelope.reply_to.set_exception((pykka.ActorDeadError, dead, None))
         actor = self.actor
         text = "".join(traceback.format_exception(error))
         self.system.log_failure(self.path, error)
@@ -291,7 +320,7 @@ class Cell:
         if actor is not None:
             try:
                 actor.on_failure(type(error), error, error.__traceback__)
-            except Exception as second:  # noqa: BLE001 - the first failure is what counts
+            except BaseException as second:  # noqa: BLE001 - the first failure is what counts
                 self.system.log_failure(self.path, second)
         delay = None
         if self.tracker is not None and isinstance(error, Exception):
@@ -300,9 +329,7 @@ class Cell:
         if delay is not None and policy is not None and envelope.reply_to is None:
             if self.redelivered < policy.max_redeliveries:
                 self.redelivered += 1
-                if self._user is None:
-                    self._user = deque()
-                self._user.appendleft(envelope)
+                self._fresh().appendleft(envelope)
             else:
                 self.redelivered = 0
                 letter = DeadLetter(envelope, self.path, "failed", text)
@@ -313,6 +340,7 @@ class Cell:
             if self.tracker is not None:
                 self.system.events.publish("gave_up", self.path, repr(error))
             self._end()
+            self._bury_rest("stopped" if self.tracker is None else "gave_up")
             return
         self.suspended = True
         self.actor = None
@@ -323,9 +351,11 @@ class Cell:
             return
         try:
             self.make()
-        except Exception as error:  # noqa: BLE001 - a constructor may raise anything
+        except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
             self.system.log_failure(self.path, error)
-            delay = self.tracker.failed(self.system.clock.now()) if self.tracker else None
+            delay = None
+            if self.tracker is not None and isinstance(error, Exception):
+                delay = self.tracker.failed(self.system.clock.now())
             if delay is None:
                 self.system.events.publish("gave_up", self.path, repr(error))
                 self._end()
@@ -338,7 +368,7 @@ class Cell:
 
     # --- life --------------------------------------------------------------------------------
 
-    def make(self) -> None:
+    def make(self) -> ActorRef[Any]:
         """Make an instance of the actor and run its ``on_start``."""
         if self.recipe is None:
             raise RuntimeError("a cell without a recipe makes no actor")
@@ -348,9 +378,13 @@ class Cell:
             actor = cls(*args, **kwargs)
         finally:
             constructing.reset(token)
+        ref = self.ref
+        if ref is None:
+            raise TypeError(f"{cls.__name__}.__init__() did not call super().__init__()")
         self.made += 1
         self.actor = actor
         actor.on_start()
+        return ref
 
     def resume(self) -> None:
         """Take turns again."""
@@ -361,13 +395,25 @@ class Cell:
 
     def stop_now(self) -> None:
         """Stop in good order: ``on_stop`` runs, what is left in the mailbox is dead letters."""
+        if self.stopped._set:
+            return
         actor = self.actor
         self._end()
         if actor is not None:
             try:
                 actor.on_stop()
-            except Exception as error:  # noqa: BLE001 - it is stopping anyway
+            except BaseException as error:  # noqa: BLE001 - it is stopping anyway
                 self.system.log_failure(self.path, error)
+        task = self._task
+        if task is not None and asyncio.current_task(task.get_loop()) is not task:
+            task.cancel()
+        self._bury_rest("stopped")
+
+    def abandon(self) -> None:
+        """The actor's start failed; what was told to it meanwhile is dead letters."""
+        self.stopped.set()
+        self.suspended = True
+        self._bury_rest("stopped")
 
     def _end(self) -> None:
         self.stopped.set()
@@ -378,12 +424,19 @@ class Cell:
         user = self._user
         self._user = None
         while user:
-            envelope = user.popleft()
+            try:
+                envelope = user.popleft()
+            except IndexError:
+                # Another thread buries too.
+                return
+            self._bury(envelope, reason)
+
+    def _bury(self, envelope: Envelope[Any], reason: str, text: str = "") -> None:
+        if type(envelope.message) is _ActorStop:
             if envelope.reply_to is not None:
-                if type(envelope.message) is _ActorStop:
-                    envelope.reply_to.set(None)
-                    continue
-                error = pykka.ActorDeadError(f"{self.ref} stopped before handling the message")
-                envelope.reply_to.set_exception((pykka.ActorDeadError, error, None))
-            if type(envelope.message) is not _ActorStop:
-                self.system.dead_letters.add(DeadLetter(envelope, self.path, reason))
+                envelope.reply_to.set(None)
+            return
+        if envelope.reply_to is not None:
+            error = pykka.ActorDeadError(f"{self.ref} stopped before handling the message")
+            envelope.reply_to.set_exception((pykka.ActorDeadError, error, None))
+        self.system.dead_letters.add(DeadLetter(envelope, self.path, reason, text))

@@ -34,6 +34,7 @@ class AskFromLoop(ActorError):
             f"blocking ask of {path} on its dispatcher's own thread would never return; "
             "use ask(..., block=False) and await the future"
         )
+        self.path = path
 
 
 class FrameError(ActorError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -37,20 +38,29 @@ class DeadLetters:
     def __init__(self, clock: Clock) -> None:
         self.count = 0
         self._clock = clock
+        self._lock = threading.Lock()
         self._subscribers: list[Callable[[DeadLetter], None]] = []
         self._logged = 0
         self._quiet_since = float("-inf")
 
     def subscribe(self, callback: Callable[[DeadLetter], None]) -> None:
-        """Call ``callback`` with each dead letter, on the dispatcher's thread."""
+        """Call ``callback`` with each dead letter.
+
+        On the dispatcher's thread, or on the sender's for a full mailbox and for an actor that
+        stopped meanwhile. What it raises is logged.
+        """
         self._subscribers.append(callback)
 
     def add(self, letter: DeadLetter) -> None:
         """Take a dead letter."""
-        self.count += 1
-        self._log(letter)
+        with self._lock:
+            self.count += 1
+            self._log(letter)
         for callback in self._subscribers:
-            callback(letter)
+            try:
+                callback(letter)
+            except Exception:
+                logger.exception("a subscriber of dead letters failed")
 
     def _log(self, letter: DeadLetter) -> None:
         now = self._clock.now()
@@ -82,7 +92,7 @@ class EventStream:
         self._subscribers: list[Callable[[Event], None]] = []
 
     def subscribe(self, callback: Callable[[Event], None]) -> None:
-        """Call ``callback`` with each event."""
+        """Call ``callback`` with each event. What it raises is logged."""
         self._subscribers.append(callback)
 
     def publish(self, kind: str, path: str, detail: str = "") -> None:
@@ -90,4 +100,7 @@ class EventStream:
         if self._subscribers:
             event = Event(kind, path, detail)
             for callback in self._subscribers:
-                callback(event)
+                try:
+                    callback(event)
+                except Exception:
+                    logger.exception("a subscriber of events failed")

@@ -47,6 +47,10 @@ class Future(pykka.ThreadingFuture[T]):
     def __await__(self) -> Generator[Any, None, T]:
         """Wait for the result without blocking the event loop."""
         loop = asyncio.get_running_loop()
+        if self._get_hook is not None:
+            # Made by map, join or stop: its value comes from others, by a get that blocks.
+            hooked: T = yield from loop.run_in_executor(None, self.get)
+            return hooked
         ready: asyncio.Future[None] = loop.create_future()
 
         def wake() -> None:

@@ -94,6 +94,8 @@ class _Child:
         self.beat_at = clock.now()
         self.lag_s = 0.0
         self.info: dict[str, Any] = {}
+        self.was_ready = False
+        self.failure = ""
         self.changed = asyncio.Event()
         self.timer: asyncio.TimerHandle | None = None
 
@@ -147,7 +149,9 @@ class ProcessSupervisor:
             async with asyncio.timeout(child.spec.start_timeout_s):
                 while child.state != "ready":
                     if child.state == "failed":
-                        raise StartFailed(f"{child.spec.name} ended before it was ready")
+                        raise StartFailed(
+                            f"{child.spec.name} ended before it was ready ({child.failure})"
+                        )
                     child.changed.clear()
                     await child.changed.wait()
         except TimeoutError:
@@ -185,6 +189,7 @@ class ProcessSupervisor:
                     child.lag_s = value
                 elif word == "ready":
                     child.info = value
+                    child.was_ready = True
                     self._set(child, "ready")
                     took = self._clock.now() - child.started_at
                     self._on_event("ready", child.spec.name, f"after {took:.2f} s")
@@ -209,6 +214,11 @@ class ProcessSupervisor:
         self._on_event("exited", child.spec.name, f"pid {process.pid}: {how}")
         if self._stopping or child.state == "stopping":
             self._set(child, "stopped")
+            return
+        if not child.was_ready:
+            # It never worked: starting it again and again would only hide why.
+            child.failure = how
+            self._set(child, "failed")
             return
         delay = child.tracker.failed(self._clock.now(), normal=code == 0)
         if delay is None:

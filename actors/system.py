@@ -70,13 +70,15 @@ class ActorSystem:
         """
         cell = Cell(self, name or f"{cls.__name__}-{next(self._names)}", mailbox, restart)
         cell.recipe = (cls, args, kwargs)
-        cell.make()
+        try:
+            ref = cell.make()
+        except BaseException:
+            cell.abandon()
+            raise
         self._cells[cell] = None
         self.events.publish("started", cell.path)
         cell.resume()
-        if cell.ref is None:
-            raise TypeError(f"{cls.__name__}.__init__() did not call super().__init__()")
-        return cell.ref
+        return ref
 
     def ended(self, cell: Cell) -> None:
         """An actor stopped for good."""

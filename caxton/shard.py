@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from actors import ActorRef, ActorSystem, MailboxSpec
+from actors import ActorRef, ActorSystem, CooperativeDispatcher, MailboxSpec
 from caxton.agents.directory import Directory
 from caxton.agents.host import AgentHost, Loader
 from caxton.agents.roster import Roster
@@ -41,6 +41,9 @@ logger = logging.getLogger("caxton.shard")
 
 FRAMES = 100_000
 """Frames in the router's mailbox; the windows of the links keep it far below."""
+DISPATCH_S = 0.02
+"""Turns of actors before the loop reads its sockets again. As long as one read of every link takes
+to handle: what came is handled before more comes in, so a flood waits in the senders."""
 EXPIRE_S = 5.0
 """Between two looks for conversations that were idle too long."""
 
@@ -78,7 +81,9 @@ class Shard:
         self.directory = directory
         self.event = event
         self._ask = ask
-        self.system = ActorSystem(f"shard-{number}")
+        self.system = ActorSystem(
+            f"shard-{number}", dispatcher=CooperativeDispatcher(budget_s=DISPATCH_S)
+        )
         self.roster = Roster(config, number, self.system, directory, load, self._history, event)
         self.journal = Journal(
             config.data / "shards" / str(number),

@@ -246,7 +246,7 @@ class _Definition:
     def _capabilities(self, value: Any, name: str) -> tuple[str, ...]:
         if value is None:
             return (kebab(name),) if name else ()
-        found = {}
+        found: dict[str, None] = {}
         allowed = "names such as data-analysis"
         for item, path in self.checks.names(value, ("capabilities",), CAPABILITY, 20, allowed):
             fixed = kebab(item)
@@ -274,7 +274,7 @@ class _Definition:
                 )
             return ()
         names = self.checks.names(value, ("tools",), TOOL, 100, "names such as csv_parser")
-        found = {}
+        found: dict[str, None] = {}
         for item, path in names:
             tool = sys.intern(item.removeprefix("mcp__"))
             found[tool] = None

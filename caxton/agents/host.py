@@ -144,7 +144,7 @@ class AgentHost:
             AgentActor,
             self,
             name=self.record.name,
-            mailbox=MailboxSpec(capacity=self.mailbox_limit),
+            mailbox=MailboxSpec(capacity=self.mailbox_limit, throughput=16),
             restart=RestartPolicy(
                 restart="permanent", intensity=10, period_s=10.0,
                 min_backoff_s=0.05, max_backoff_s=5.0,
@@ -294,18 +294,24 @@ class AgentActor(Actor):
         """Handle a message, or start to."""
         if type(handling) is _Crash:
             raise handling.error
-        key = handling.message.conversation_id
         if self._busy:
-            behind = self._busy.get(key)
+            behind = self._busy.get(handling.message.conversation_id)
             if behind is not None:
                 behind.append(handling)
                 return
-        version = self.host.pick(handling.message)
-        behaviour = version.behaviour
-        if not version.started or self._ready or len(self._busy) >= behaviour.concurrency:
-            self._queue(handling, behaviour.concurrency)
-            return
+        if self._ready or not self._begin(handling):
+            self._ready.append(handling)
+
+    def _begin(self, handling: Handling) -> bool:
+        """Handle a message now, in a task when it takes time; False when there is no room."""
         host = self.host
+        version = host.pick(handling.message)
+        behaviour = version.behaviour
+        if self._busy and len(self._busy) >= behaviour.concurrency:
+            return False
+        if not version.started:
+            self._start(handling, None)
+            return True
         try:
             result = behaviour.handle(
                 handling.message, _Context(host, handling.message, handling.delivery_count)
@@ -313,10 +319,31 @@ class AgentActor(Actor):
         except Exception as error:
             host.fail(handling, error)
             raise
-        if isinstance(result, Awaitable):
-            self._start(handling, result)
-        else:
+        # Most handlers return at once; only the others are worth a look at their type.
+        if type(result) is tuple or type(result) is list or not isinstance(result, Awaitable):
             self._finish(handling, result)
+        else:
+            self._start(handling, result)
+        return True
+
+    def _begin_waiting(self) -> None:
+        """Begin what waits for room, in order."""
+        ready = self._ready
+        while ready:
+            handling = ready[0]
+            behind = self._busy.get(handling.message.conversation_id)
+            if behind is not None:
+                behind.append(ready.popleft())
+                continue
+            try:
+                begun = self._begin(handling)
+            except Exception as error:  # noqa: BLE001 - the agent's own failure; it restarts
+                ready.popleft()
+                self._crash(error)
+                return
+            if not begun:
+                return
+            ready.popleft()
 
     def _finish(self, handling: Handling, sent: Sequence[Outgoing]) -> None:
         try:
@@ -324,12 +351,6 @@ class AgentActor(Actor):
         except CaxtonError as error:
             # The handler worked; what it wants to send is out of range.
             self.host.fail(handling, error)
-
-    def _queue(self, handling: Handling, concurrency: int) -> None:
-        if len(self._busy) < concurrency and not self._ready:
-            self._start(handling, None)
-        else:
-            self._ready.append(handling)
 
     def _start(self, handling: Handling, result: Awaitable[Sequence[Outgoing]] | None) -> None:
         self._busy[handling.message.conversation_id] = deque()
@@ -344,17 +365,10 @@ class AgentActor(Actor):
         while following is not None:
             await self._handle(following, result)
             result = None
-            behind = self._busy[key]
-            following = behind.popleft() if behind else None
+            queue = self._busy[key]
+            following = queue.popleft() if queue else None
         del self._busy[key]
-        while self._ready:
-            waiting = self._ready.popleft()
-            behind = self._busy.get(waiting.message.conversation_id)
-            if behind is not None:
-                behind.append(waiting)
-                continue
-            self._start(waiting, None)
-            break
+        self._begin_waiting()
 
     async def _handle(
         self, handling: Handling, result: Awaitable[Sequence[Outgoing]] | None

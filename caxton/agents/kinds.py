@@ -1,21 +1,122 @@
-"""TEMPORARY overlay by the lead to test the engine; helper-3 owns and overwrites this file."""
-import importlib.util
+"""The kinds of agents: from a definition to the behaviour that serves it.
+
+To add a kind: write a ``Behaviour``, give its key a field in ``AgentDefinition``, and add a row to
+``KINDS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from caxton.agents.behaviour import Behaviour, ToolRunner
+from caxton.agents.config_agent import ConfigBehaviour
+from caxton.agents.definition import AgentDefinition
+from caxton.config import Config
+from caxton.llm.provider import Provider, ProviderSettings, make_provider
+from caxton.tools.catalog import ToolCatalog
+
+if TYPE_CHECKING:
+    from sandbox import Sandbox
+
+__all__ = ["KINDS", "Services", "make_behaviour"]
+
+
 class Services:
-    def __init__(self, config, tools): self.config=config; self.tools=tools
-    async def close(self): pass
-class _B:
-    concurrency=8
-    def __init__(self,obj): self.obj=obj
-    async def start(self): pass
-    async def close(self): pass
-    def handle(self,m,c):
-        from caxton.agents.behaviour import Outgoing
-        from caxton.message import Performative
-        r=self.obj.handle(m,c)
-        return () if r is None else (Outgoing(Performative.INFORM, r.encode()),)
-def make_behaviour(definition, path, services):
-    mod,_,cls=definition.python.partition(":")
-    spec=importlib.util.spec_from_file_location(mod, Path(path).parent/f"{mod}.py")
-    m=importlib.util.module_from_spec(spec); spec.loader.exec_module(m)
-    return _B(getattr(m,cls)())
+    """What behaviours of one process share: providers, tools, and the sandbox of WASM agents.
+
+    Args:
+        config: the node's settings.
+        tools: runs tools.
+        catalog: the tools that are installed; the shipped ones when not given.
+    """
+
+    def __init__(
+        self, config: Config, tools: ToolRunner, catalog: ToolCatalog | None = None
+    ) -> None:
+        self.config = config
+        self.runner = tools
+        self.catalog = catalog or ToolCatalog.builtin()
+        self._providers: dict[str, Provider] = {}
+        self._sandbox: Sandbox | None = None
+
+    def provider(self, name: str | None = None) -> Provider:
+        """The provider called ``name``, or the node's own; made once.
+
+        Raises:
+            ValidationError: none is called so.
+            ModelUnavailable: its package does not import.
+        """
+        name = name or self.config.provider_name
+        found = self._providers.get(name)
+        if found is None:
+            config = self.config
+            settings = ProviderSettings(
+                base_url=config.llm_base_url,
+                api_key=config.llm_api_key,
+                model=config.llm_model,
+                timeout_ms=config.llm_timeout_ms,
+            )
+            found = self._providers[name] = make_provider(name, settings)
+        return found
+
+    def sandbox(self) -> Sandbox:
+        """The sandbox of this process, made when the first WASM agent asks."""
+        if self._sandbox is None:
+            from sandbox import Sandbox
+
+            folder = self.config.data / "cache" / "modules"
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self._sandbox = Sandbox(folder, workers=1)
+        return self._sandbox
+
+    async def close(self) -> None:
+        """Give connections and guests back."""
+        providers, self._providers = self._providers, {}
+        for provider in providers.values():
+            await provider.aclose()
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            await sandbox.close()
+
+
+def _config(definition: AgentDefinition, _file: Path, services: Services) -> Behaviour:
+    return ConfigBehaviour(definition, services.provider, services.catalog, services.runner)
+
+
+def _python(definition: AgentDefinition, file: Path, _services: Services) -> Behaviour:
+    from caxton.agents.python_agent import PythonBehaviour, load_class
+
+    factory, module = load_class(definition.python or "", file.parent, file.name)
+    return PythonBehaviour(definition, factory, module)
+
+
+def _wasm(definition: AgentDefinition, file: Path, services: Services) -> Behaviour:
+    from caxton.agents.wasm_agent import WasmBehaviour
+
+    path = file.parent / (definition.wasm or "")
+    return WasmBehaviour(definition, path, services.sandbox, file.name)
+
+
+KINDS: Final[Mapping[str, Callable[[AgentDefinition, Path, Services], Behaviour]]] = {
+    "config": _config,
+    "python": _python,
+    "wasm": _wasm,
+}
+"""How each kind is made."""
+
+
+def make_behaviour(definition: AgentDefinition, file_path: Path, services: Services) -> Behaviour:
+    """The behaviour of one version of an agent. Nothing runs of a configuration or WASM agent
+    until its first message; the module of a Python agent is loaded here.
+
+    Args:
+        definition: what its file says.
+        file_path: the agent file; code is looked for beside it.
+        services: what behaviours share.
+
+    Raises:
+        AgentFileInvalid: its code is not there or does not load.
+    """
+    return KINDS[definition.kind](definition, file_path, services)

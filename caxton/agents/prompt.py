@@ -192,7 +192,7 @@ def _environment() -> Any:
         budget = _local.budget = _Budget()
         environment = _local.environment = Environment(
             fuel=FUEL,
-            debug=False,
+            debug=True,
             pycompat=False,
             undefined_behavior="strict",
             auto_escape_callback=lambda _name: False,

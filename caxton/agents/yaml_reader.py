@@ -41,6 +41,9 @@ def read_yaml(front: str, body: str, first_line: int) -> FrontMatter:
         node = _composed(front)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if error.context_mark is not None and "<stream end>" in str(error.problem):
+            # What was opened and never closed is the place to look at, not the end.
+            mark = error.context_mark
         place = (mark.line + first_line, mark.column + 1) if mark else (first_line, 1)
         raise FrontMatterError(place, f"not YAML: {error.problem or error.context}") from error
     except RecursionError as error:

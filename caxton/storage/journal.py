@@ -12,6 +12,7 @@ handled (or dead) mark is committed.
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ __all__ = ["Batch", "DeadRecord", "Journal", "LogRecord"]
 _KEY = struct.Struct(">QQ")
 _SEQ = struct.Struct(">Q")
 TABLES = ("log", "meta", "pending", "conversations", "history", "dead_letters")
+CACHED_RECORDS = 8
+"""Decoded log records kept for reading messages one by one."""
 PRUNE_PER_COMMIT = 64
 """Log records that one commit removes at most, so that pruning never makes a commit slow."""
 
@@ -130,6 +133,8 @@ class Journal:
         self._pending: set[int] = set()
         self._stored: set[int] = set()
         self._open = Batch(self._next)
+        self._sealed: Batch | None = None
+        self._cached: OrderedDict[int, LogRecord] = OrderedDict()
         self.dead_letters = self._count("dead_letters")
         self.first_kept = self._first_kept()
 
@@ -199,6 +204,7 @@ class Journal:
             batch.store_pending = [seq for seq in passed if seq in pending]
             self._stored.update(batch.store_pending)
         self._replay_from = batch.replay_from
+        self._sealed = batch
         return batch
 
     def commit(self, batch: Batch) -> None:
@@ -227,6 +233,7 @@ class Journal:
                 dead_letters = self._write_dead(txn, batch.dead)
             first_kept = self._prune(txn, following, batch.replay_from)
             txn.put(b"state", state, db=tables["meta"])
+        self._sealed = None
         self._number = number
         self.dead_letters = dead_letters
         self.first_kept = first_kept
@@ -330,14 +337,27 @@ class Journal:
         return bool(cursor.last())
 
     def read(self, sequence: int) -> bytes | None:
-        """One committed message by its number; None when it is not kept."""
+        """One message by its number, committed or not; None when it is not kept."""
+        sealed = self._sealed
+        for batch in (self._open, sealed):
+            if batch is not None and 0 <= sequence - batch.first < len(batch.messages):
+                return batch.messages[sequence - batch.first]
+        for record in self._cached.values():
+            if 0 <= sequence - record.first < len(record.messages):
+                return record.messages[sequence - record.first]
         with storage_errors(self.name), self._env.lmdb.begin() as reading:
             cursor = reading.cursor(self._env.tables["log"])
             if not self._seek(cursor, sequence):
                 return None
             record = self._decode(cursor.value())
         offset = sequence - record.first
-        return record.messages[offset] if 0 <= offset < len(record.messages) else None
+        if not 0 <= offset < len(record.messages):
+            return None
+        # Waiting messages and histories are read in order, and a record holds many.
+        self._cached[record.first] = record
+        if len(self._cached) > CACHED_RECORDS:
+            self._cached.popitem(last=False)
+        return record.messages[offset]
 
     def conversation(self, key: bytes) -> bytes | None:
         """The snapshot of a conversation."""

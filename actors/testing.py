@@ -1,0 +1,406 @@
+"""Test kit: a manual clock, a dispatcher without an event loop, a probe, and a flaky link.
+
+Everything here is deterministic: time moves when a test says so, turns run when a test says so,
+and faults come from a seed, so that a failure can be run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from actors.actor import Actor, ActorRef
+from actors.dispatcher import Turn
+from actors.frame import Frame, FrameDecoder, encode_frame
+from actors.link import HELLO, Connection, Hello, Link
+from actors.system import ActorSystem
+
+__all__ = ["Faults", "FlakyPair", "ManualClock", "Probe", "ProbeLog", "SyncDispatcher"]
+
+
+class ManualClock:
+    """A clock that stands still until it is moved.
+
+    Args:
+        start: first value of ``now``, in seconds.
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = start
+
+    def now(self) -> float:
+        """Seconds since some fixed moment."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass; raises ``ValueError`` for less than none."""
+        if seconds < 0:
+            raise ValueError(f"seconds: {seconds!r} given, at least 0 allowed")
+        self._now += seconds
+
+
+class SyncDispatcher:
+    """A dispatcher that runs turns only when told to, in the order they were asked for.
+
+    Handlers must be plain functions: there is no event loop for async ones.
+
+    Args:
+        clock: moved by ``advance``; a new one when not given.
+        throughput: messages a cell handles in one turn.
+    """
+
+    def __init__(self, clock: ManualClock | None = None, *, throughput: int = 1) -> None:
+        self.clock = clock or ManualClock()
+        self.throughput = throughput
+        self._ready: deque[Turn] = deque()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._thread = threading.get_ident()
+
+    @property
+    def ready(self) -> int:
+        """Turns that wait."""
+        return len(self._ready)
+
+    @property
+    def timers(self) -> int:
+        """Timers that wait."""
+        return len(self._timers)
+
+    def schedule(self, cell: Turn) -> None:
+        """Give ``cell`` a turn when the test runs the next ones."""
+        self._ready.append(cell)
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the clock has been moved on by ``delay_s`` seconds."""
+        heapq.heappush(self._timers, (self.clock.now() + delay_s, next(self._order), callback))
+
+    def owns_thread(self) -> bool:
+        """Whether the calling thread is the one that made the dispatcher."""
+        return threading.get_ident() == self._thread
+
+    def step(self) -> bool:
+        """Run one turn; False when none waits."""
+        if not self._ready:
+            return False
+        self._ready.popleft().turn(self.throughput)
+        return True
+
+    def run(self, limit: int = 100_000) -> int:
+        """Run turns until none waits; returns how many ran.
+
+        Raises:
+            RuntimeError: ``limit`` turns ran and more wait.
+        """
+        ran = 0
+        while self.step():
+            ran += 1
+            if ran >= limit and self._ready:
+                raise RuntimeError(f"{ran:,} turns ran and {len(self._ready):,} wait")
+        return ran
+
+    def advance(self, seconds: float) -> int:
+        """Let time pass: each timer runs at its own moment, then the turns it caused.
+
+        Returns how many timers ran.
+        """
+        until = self.clock.now() + seconds
+        self.run()
+        fired = 0
+        while self._timers and self._timers[0][0] <= until:
+            when, _, callback = heapq.heappop(self._timers)
+            self.clock.advance(max(0.0, when - self.clock.now()))
+            callback()
+            fired += 1
+            self.run()
+        self.clock.advance(max(0.0, until - self.clock.now()))
+        return fired
+
+
+class ProbeLog:
+    """What a probe was told, in order."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+        self._changed = threading.Condition()
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    def add(self, message: Any) -> None:
+        """Take a message and wake whoever waits for it."""
+        with self._changed:
+            self.messages.append(message)
+            waiters, self._waiters = self._waiters, []
+            self._changed.notify_all()
+        for loop, event in waiters:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
+
+    def wait(self, count: int, timeout_s: float = 5.0) -> list[Any]:
+        """Block this thread until ``count`` messages came; returns all there are.
+
+        Raises:
+            TimeoutError: fewer came in time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.messages) >= count, timeout_s):
+                raise TimeoutError(self._missing(count, timeout_s))
+            return list(self.messages)
+
+    async def expect(self, count: int, timeout_s: float = 5.0) -> list[Any]:
+        """Wait on the event loop until ``count`` messages came; returns all there are.
+
+        Raises:
+            TimeoutError: fewer came in time.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    event = asyncio.Event()
+                    with self._changed:
+                        if len(self.messages) >= count:
+                            return list(self.messages)
+                        self._waiters.append((loop, event))
+                    await event.wait()
+        except TimeoutError:
+            raise TimeoutError(self._missing(count, timeout_s)) from None
+
+    def _missing(self, count: int, timeout_s: float) -> str:
+        return f"{len(self.messages)} messages came within {timeout_s:g} s, {count} were expected"
+
+
+class Probe(Actor):
+    """An actor that writes down what it is told and answers asks.
+
+    Args:
+        log: where to write; it outlives restarts.
+        answer: makes the answer of each message from it; what it raises is the actor's failure.
+    """
+
+    def __init__(self, log: ProbeLog, answer: Callable[[Any], Any] | None = None) -> None:
+        super().__init__()
+        self.log = log
+        self.answer = answer
+
+    def on_receive(self, message: Any) -> Any:
+        """Write the message down, then answer."""
+        self.log.add(message)
+        return self.answer(message) if self.answer is not None else None
+
+    @classmethod
+    def of(
+        cls, system: ActorSystem, answer: Callable[[Any], Any] | None = None, **options: Any
+    ) -> tuple[ActorRef[Any], ProbeLog]:
+        """A probe in ``system`` and its log; ``options`` are those of ``ActorSystem.spawn``."""
+        log = ProbeLog()
+        return system.spawn(cls, log, answer, **options), log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What a flaky connection does to each frame, as probabilities between 0 and 1.
+
+    A stream loses bytes only together with its connection, so a drop is soon followed by a cut.
+    """
+
+    drop: float = 0.0
+    """The frame is lost; the connection is cut within ``max_delay`` rounds."""
+    duplicate: float = 0.0
+    """The frame comes twice."""
+    delay: float = 0.0
+    """The frame, and what comes after it, waits up to ``max_delay`` rounds of the event loop."""
+    cut: float = 0.0
+    """The connection is cut, with all that is under way."""
+    max_delay: int = 8
+    kinds: frozenset[int] | None = None
+    """Kinds of frames that suffer; None for all but the hello, which never does."""
+
+
+_CALM = Faults()
+
+
+class _MemoryTransport(asyncio.Transport):
+    """One end of a connection in memory, and the wire from it to the other end."""
+
+    def __init__(self, pair: FlakyPair, protocol: Connection) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.other: _MemoryTransport | None = None
+        self._pair = pair
+        self._decoder = FrameDecoder()
+        self._wire: deque[tuple[int, Frame]] = deque()
+        self._pumping = False
+        self._lost = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._lost:
+            return
+        for frame in self._decoder.feed(bytes(data)):
+            self._wire.extend(self._pair.fate(frame))
+        self._pump_soon()
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.write(b"".join(list_of_data))
+
+    def _pump_soon(self) -> None:
+        if not self._pumping and self._wire:
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        while self._wire and not self._lost and self.other is not None:
+            rounds, frame = self._wire[0]
+            if rounds > 0:
+                self._wire[0] = (rounds - 1, frame)
+                break
+            self._wire.popleft()
+            self.other.protocol.data_received(
+                encode_frame(frame.kind, frame.sequence, frame.payload)
+            )
+        self._pump_soon()
+
+    def is_closing(self) -> bool:
+        return self._lost
+
+    def abort(self) -> None:
+        self.lose()
+
+    def close(self) -> None:
+        self.lose()
+
+    def lose(self) -> None:
+        """Both ends are gone, with what was on the wire."""
+        if self._lost:
+            return
+        self._lost = True
+        self._wire.clear()
+        asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+        if self.other is not None:
+            self.other.lose()
+        self._pair.lost(self)
+
+
+class FlakyPair:
+    """Two links joined in memory, over a connection that fails by a seed and is made again.
+
+    Args:
+        left: connects, as a ``LinkClient``'s link.
+        right: takes the connection, as a ``LinkServer``'s link.
+        seed: of the faults; print it, so that a failure can be run again.
+        faults: what happens to frames.
+    """
+
+    def __init__(self, left: Link, right: Link, *, seed: int, faults: Faults | None = None) -> None:
+        self.left = left
+        self.right = right
+        self.seed = seed
+        self.faults = faults or _CALM
+        self.dropped = 0
+        self.duplicated = 0
+        self.delayed = 0
+        self.cuts = 0
+        self._random = random.Random(seed)
+        self._end: _MemoryTransport | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return (
+            f"FlakyPair(seed={self.seed}, dropped={self.dropped}, duplicated={self.duplicated}, "
+            f"delayed={self.delayed}, cuts={self.cuts})"
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._end is not None
+
+    def connect(self) -> None:
+        """Make a connection if there is none."""
+        if self._closed or self._end is not None:
+            return
+        near = _MemoryTransport(self, Connection(self._answered))
+        far = _MemoryTransport(self, Connection(self._greeted))
+        near.other, far.other = far, near
+        self._end = near
+        near.protocol.connection_made(near)
+        far.protocol.connection_made(far)
+        self.left.connected(near.protocol)
+
+    def _answered(self, connection: Connection, hello: Hello) -> None:
+        self.left.check(hello)
+        self.left.greeted(hello)
+
+    def _greeted(self, connection: Connection, hello: Hello) -> None:
+        self.right.check(hello)
+        self.right.connected(connection)
+        self.right.greeted(hello)
+
+    def cut(self) -> None:
+        """Cut the connection; a new one is made at once."""
+        if self._end is not None:
+            self.cuts += 1
+            self._end.lose()
+
+    def replace_right(self, link: Link) -> None:
+        """A new process takes the place of the right one."""
+        self.right = link
+        self.cut()
+
+    def calm(self) -> None:
+        """No more faults."""
+        self.faults = _CALM
+
+    def close(self) -> None:
+        """Cut the connection for good."""
+        self._closed = True
+        self.cut()
+
+    def lost(self, transport: _MemoryTransport) -> None:
+        """A connection is gone."""
+        if self._end is not None and transport in (self._end, self._end.other):
+            self._end = None
+            asyncio.get_running_loop().call_soon(self._again)
+
+    def _again(self) -> None:
+        # One round later than connection_lost, as a new socket would come after the old one's end.
+        asyncio.get_running_loop().call_soon(self.connect)
+
+    def fate(self, frame: Frame) -> list[tuple[int, Frame]]:
+        """What comes of a frame: each copy with the rounds it waits."""
+        faults = self.faults
+        if frame.kind == HELLO or (faults.kinds is not None and frame.kind not in faults.kinds):
+            return [(0, frame)]
+        chance = self._random.random
+        loop = asyncio.get_running_loop()
+        if chance() < faults.cut:
+            loop.call_soon(self._cut_this, self._end)
+        if chance() < faults.drop:
+            self.dropped += 1
+            self._cut_after(self._random.randint(0, faults.max_delay), self._end)
+            return []
+        rounds = 0
+        if chance() < faults.delay:
+            self.delayed += 1
+            rounds = self._random.randint(1, max(1, faults.max_delay))
+        copies = [(rounds, frame)]
+        if chance() < faults.duplicate:
+            self.duplicated += 1
+            copies.append((0, frame))
+        return copies
+
+    def _cut_after(self, rounds: int, end: _MemoryTransport | None) -> None:
+        step = self._cut_this if rounds == 0 else self._cut_after
+        arguments: tuple[Any, ...] = (end,) if rounds == 0 else (rounds - 1, end)
+        asyncio.get_running_loop().call_soon(step, *arguments)
+
+    def _cut_this(self, end: _MemoryTransport | None) -> None:
+        if end is not None and end is self._end:
+            self.cut()

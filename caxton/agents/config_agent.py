@@ -1,0 +1,196 @@
+"""Configuration agents: what a language model answers, as an agent file describes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import orjson
+
+from caxton.agents.behaviour import Context, Outgoing, ToolRunner
+from caxton.agents.definition import AgentDefinition
+from caxton.agents.prompt import TEMPLATES, render, variables
+from caxton.agents.spending import Ledger
+from caxton.agents.turn import Turn
+from caxton.errors import CaxtonError, Timeout
+from caxton.llm.provider import ChatMessage, Provider, Request, estimate_tokens
+from caxton.message import Message, Performative
+from caxton.tools.catalog import ToolCatalog, ToolSpec
+from caxton.types import format_id
+
+__all__ = ["ConfigBehaviour"]
+
+logger = logging.getLogger("caxton.agents.config")
+
+CONCURRENCY: Final = 16
+"""Conversations at once: a turn mostly waits for its model."""
+RESPONSE_TIMEOUT_MS: Final = 120_000
+HISTORY: Final = 50
+
+REPLIES: Final = {Performative.CFP: Performative.PROPOSE}
+"""The act of an answer, where it is not INFORM."""
+
+ProviderSource = Callable[[str | None], Provider]
+"""Gives a provider by name, or the node's default."""
+
+
+class ConfigBehaviour:
+    """One version of a configuration agent.
+
+    It answers acts that ask for something (the keys of ``TEMPLATES``). An INFORM and other acts
+    that ask for nothing are taken note of: they are in the conversation when it is next asked.
+    Answering them too would have two such agents talk without end.
+
+    Args:
+        definition: what its file says.
+        provider: where providers come from.
+        catalog: the tools that are installed.
+        runner: runs them.
+        clock: seconds that only grow.
+        now_ms: milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        definition: AgentDefinition,
+        provider: ProviderSource,
+        catalog: ToolCatalog,
+        runner: ToolRunner,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] | None = None,
+    ) -> None:
+        self.definition = definition
+        self.concurrency = definition.limits.concurrency or CONCURRENCY
+        self._provider = provider
+        self._catalog = catalog
+        self._runner = runner
+        self._ledger = Ledger(definition.name, definition.budget, clock)
+        self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
+        self._turn: Turn | None = None
+        self._tools: tuple[ToolSpec, ...] = ()
+
+    async def start(self) -> None:
+        """Find its tools and its model.
+
+        Raises:
+            CaxtonError: a provider that its file names is not installed.
+        """
+        self._ready()
+
+    def _ready(self) -> Turn:
+        if self._turn is None:
+            definition = self.definition
+            self._tools, missing = self._catalog.available(definition.tools)
+            for name, reason in missing.items():
+                logger.warning("%s runs without the tool %s: %s", definition.name, name, reason)
+            llm = definition.llm
+            providers = [(self._provider(llm.provider), llm.model or "")]
+            for other in llm.fallback:
+                name, _, model = other.partition("/")
+                providers.append((self._provider(name), model))
+            tools = {tool.name: tool for tool in self._tools}
+            self._turn = Turn(definition, providers, tools, self._runner, self._ledger)
+        return self._turn
+
+    def handle(
+        self, message: Message, context: Context
+    ) -> Sequence[Outgoing] | Awaitable[Sequence[Outgoing]]:
+        """Answer a message that asks for something."""
+        if message.performative not in TEMPLATES:
+            return ()
+        return self._answer(message, context)
+
+    async def _answer(self, message: Message, context: Context) -> Sequence[Outgoing]:
+        if not message.content.strip():
+            body = {"reason": "the message is empty", "message_id": format_id(message.message_id)}
+            return (Outgoing(Performative.NOT_UNDERSTOOD, orjson.dumps(body)),)
+        limit = self._time_left(message)
+        try:
+            async with asyncio.timeout(limit / 1_000):
+                return await self._take_turn(message, context)
+        except TimeoutError:
+            return (_failure(message, Timeout(what="answer", timeout_ms=limit)),)
+        except CaxtonError as error:
+            return (_failure(message, error),)
+
+    def _time_left(self, message: Message) -> int:
+        limit = self.definition.limits.response_timeout_ms or RESPONSE_TIMEOUT_MS
+        if message.reply_by is not None:
+            limit = min(limit, message.reply_by - self._now_ms())
+        return max(0, limit)
+
+    async def _take_turn(self, message: Message, context: Context) -> Sequence[Outgoing]:
+        turn, definition = self._ready(), self.definition
+        conversation = message.conversation_id
+        self._ledger.begin_turn(conversation, definition.conversation.max_turns)
+        history = await self._history(context)
+        question = message.text
+        prompt = render(
+            definition.user_prompt_template or TEMPLATES[message.performative],
+            variables(
+                question,
+                sender=context.name_of(message.sender),
+                agent=definition.name,
+                performative=message.performative,
+                history=[(context.name_of(one.sender), one.text) for one in history],
+                parameters=definition.parameters,
+            ),
+        )
+        messages = [
+            ChatMessage("assistant" if one.sender == context.agent_id else "user", one.text)
+            for one in history
+        ]
+        if definition.system_prompt.strip():
+            messages.insert(0, ChatMessage("system", definition.system_prompt))
+        messages.append(ChatMessage("user", prompt))
+        request = Request(
+            tuple(messages),
+            tools=self._tools,
+            temperature=definition.llm.temperature,
+            max_tokens=definition.llm.max_tokens,
+            agent_name=definition.name,
+            agent_description=definition.description,
+            question=question,
+        )
+        done = await turn.take(request, conversation)
+        act = (
+            Performative.FAILURE
+            if done.failed
+            else REPLIES.get(message.performative, Performative.INFORM)
+        )
+        return (Outgoing(act, done.text.encode()),)
+
+    async def _history(self, context: Context) -> list[Message]:
+        """Earlier messages that fit into the context, the newest ones."""
+        room = self.definition.conversation.context_tokens
+        if room <= 0:
+            return []
+        kept: list[Message] = []
+        for one in reversed(await context.history(HISTORY)):
+            room -= estimate_tokens([one.text])
+            if room < 0:
+                break
+            if one.content:
+                kept.append(one)
+        return kept[::-1]
+
+    async def close(self) -> None:
+        """Nothing of its own is held; providers are shared."""
+        self._turn = None
+
+
+def _failure(message: Message, error: CaxtonError) -> Outgoing:
+    """Tell the sender why there is no answer, in the same form as the node does."""
+    body = {
+        "code": error.code,
+        "reason": error.title,
+        "detail": str(error),
+        "remedy": error.remedy,
+        "retryable": error.retryable,
+        "message_id": format_id(message.message_id),
+    }
+    return Outgoing(Performative.FAILURE, orjson.dumps(body))

@@ -1,0 +1,228 @@
+"""The command table: every command, from which the tree, the help and the reference come.
+
+Options are written where they are read, in the command's own module; what this table holds is
+enough to draw the tree and the help without importing any of those modules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["COMMANDS", "GROUPS", "SECTIONS", "CommandRow", "find", "nearest"]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """One command."""
+
+    path: tuple[str, ...]
+    """Words after ``caxton``."""
+    target: str
+    """``module:attribute`` of its click command, below ``caxton.cli.commands``."""
+    section: str
+    """Where the main help lists it."""
+    summary: str
+    """One line that does not repeat the command's words."""
+    read_only: bool
+    """True when it changes nothing on the node and on disk."""
+    examples: tuple[str, ...]
+    """Whole command lines."""
+    also: tuple[tuple[str, ...], ...] = ()
+    """Other paths to it that are shown as aliases."""
+
+    @property
+    def name(self) -> str:
+        """As it is typed after ``caxton``."""
+        return " ".join(self.path)
+
+
+SECTIONS: Final = ("Run a node", "Talk", "Look", "Check and configure")
+
+COMMANDS: Final = (
+    CommandRow(
+        ("serve",),
+        "serve:serve",
+        "Run a node",
+        "Start a node on a folder of agent files.",
+        False,
+        ("caxton serve --agents examples/agents", "caxton serve --detach --port 0"),
+    ),
+    CommandRow(
+        ("stop",),
+        "stop:stop",
+        "Run a node",
+        "Drain the node of the data folder and end it.",
+        False,
+        ("caxton stop", "caxton stop --data ./caxton-data --force"),
+    ),
+    CommandRow(
+        ("message", "send"),
+        "send:send",
+        "Talk",
+        "Say something to an agent, and print what it answers.",
+        False,
+        (
+            'caxton send --to Greeter --performative query-ref "who are you?"',
+            'caxton send --capability data-analysis "mean of price in examples/data/sales.csv"',
+        ),
+        (("send",),),
+    ),
+    CommandRow(
+        ("agent", "ls"),
+        "agent:ls",
+        "Look",
+        "All agents with their state, mailbox and last reload.",
+        True,
+        ("caxton agent ls", "caxton agent ls --capability data-analysis --json"),
+    ),
+    CommandRow(
+        ("agent", "show"),
+        "agent:show",
+        "Look",
+        "Everything the node knows about one agent.",
+        True,
+        ("caxton agent show Greeter", "caxton agent show Greeter --json"),
+    ),
+    CommandRow(
+        ("agent", "validate"),
+        "agent:validate",
+        "Check and configure",
+        "Check agent files without a node; report every error with its place.",
+        True,
+        ("caxton agent validate examples/agents", "caxton agent validate Greeter.md --json"),
+    ),
+    CommandRow(
+        ("conversation", "ls"),
+        "conversation:ls",
+        "Look",
+        "Conversations, the newest activity first.",
+        True,
+        ("caxton conversation ls", "caxton conversation ls --limit 10 -o name"),
+    ),
+    CommandRow(
+        ("conversation", "show"),
+        "conversation:show",
+        "Look",
+        "The messages of one conversation, as a tree of replies.",
+        True,
+        ("caxton conversation show 019a5c1e", "caxton conversation show 019a5c1e --json"),
+    ),
+    CommandRow(
+        ("monitor",),
+        "monitor:monitor",
+        "Look",
+        "Watch the node live in the terminal.",
+        True,
+        ("caxton monitor", "caxton monitor --once"),
+        (("top",),),
+    ),
+    CommandRow(
+        ("status",),
+        "status:status",
+        "Look",
+        "The node on one screen; says so when none runs.",
+        True,
+        ("caxton status", "caxton status --json"),
+    ),
+    CommandRow(
+        ("events",),
+        "events:events",
+        "Look",
+        "What happened lately: reloads, restarts, dead letters.",
+        True,
+        ("caxton events", "caxton events --follow --json"),
+    ),
+    CommandRow(
+        ("doctor",),
+        "doctor:doctor",
+        "Check and configure",
+        "Check machine, installation, folders, model and node.",
+        True,
+        ("caxton doctor", "caxton doctor llm tools --json"),
+    ),
+    CommandRow(
+        ("config", "show"),
+        "config:show",
+        "Check and configure",
+        "Every setting with its value.",
+        True,
+        ("caxton config show --origin", "caxton config show --json"),
+    ),
+    CommandRow(
+        ("config", "validate"),
+        "config:validate",
+        "Check and configure",
+        "Check a configuration file without starting anything.",
+        True,
+        ("caxton config validate", "caxton config validate caxton.toml"),
+    ),
+    CommandRow(
+        ("error",),
+        "error:error",
+        "Check and configure",
+        "Explain an error code; works without a node.",
+        True,
+        ("caxton error QUEUE_FULL", "caxton error --json"),
+    ),
+    CommandRow(
+        ("completion",),
+        "completion:completion",
+        "Check and configure",
+        "Print the script that completes commands in your shell.",
+        True,
+        ("caxton completion bash > ~/.local/share/bash-completion/completions/caxton",),
+    ),
+    CommandRow(
+        ("help",),
+        "help:help_",
+        "Check and configure",
+        "Help for a command, or the whole command table.",
+        True,
+        ("caxton help agent ls", "caxton help --json"),
+    ),
+    CommandRow(
+        ("version",),
+        "version:version",
+        "Check and configure",
+        "The version of this program, and of the node if one runs.",
+        True,
+        ("caxton version", "caxton version --json"),
+    ),
+)
+
+GROUPS: Final = {
+    "agent": "Agents: list, show, check their files.",
+    "conversation": "Conversations: list and read.",
+    "message": "Messages: send.",
+    "config": "Settings: show and check.",
+}
+
+PLURALS: Final = {"agents": "agent", "conversations": "conversation", "messages": "message"}
+"""Hidden names of groups."""
+VERBS: Final = {"list": "ls", "get": "show", "delete": "rm"}
+"""Hidden names of commands inside groups."""
+
+_PATHS: Final = {path: row for row in COMMANDS for path in (row.path, *row.also)}
+
+
+def find(path: tuple[str, ...]) -> CommandRow | None:
+    """The command at this path, aliases included."""
+    if path in _PATHS:
+        return _PATHS[path]
+    if len(path) == 2:  # noqa: PLR2004 - a group and a verb
+        return _PATHS.get((PLURALS.get(path[0], path[0]), VERBS.get(path[1], path[1])))
+    return None
+
+
+def nearest(word: str, group: str = "") -> str:
+    """The command or group whose name is nearest to ``word``; empty when none is near."""
+    import difflib
+
+    if group:
+        names = [path[1] for path in _PATHS if len(path) > 1 and path[0] == group]
+        names += [alias for alias, verb in VERBS.items() if verb in names]
+    else:
+        names = sorted({path[0] for path in _PATHS} | set(PLURALS))
+    near = difflib.get_close_matches(word, names, n=1)
+    return near[0] if near else ""

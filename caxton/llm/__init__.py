@@ -1,0 +1,1 @@
+"""Language models: the provider seam and the three that ship."""
