@@ -255,7 +255,11 @@ class Cell:
         return actor._handle_receive(envelope.message)
 
     def _go_async(self, envelope: Envelope[Any], first: Coroutine[Any, Any, Any]) -> None:
-        loop = self.system.loop
+        try:
+            loop = self.system.loop
+        except RuntimeError:
+            first.close()
+            raise
         self._busy = True
         self._task = loop.create_task(self._drain(envelope, first))
 

@@ -79,9 +79,11 @@ class CooperativeDispatcher:
         self._ready.append(cell)
         if not self._pending:
             self._pending = True
+            if self.loop.is_closed():
+                return
             if threading.get_ident() == self._thread:
                 self.loop.call_soon(self._run)
-            elif not self.loop.is_closed():
+            else:
                 self.loop.call_soon_threadsafe(self._run)
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
@@ -71,6 +72,7 @@ class LinkServer:
         self._accept = accept
         self._window = window
         self._server: asyncio.Server | None = None
+        self._strangers: weakref.WeakSet[Connection] = weakref.WeakSet()
         self.links: dict[str, Link] = {}
 
     async def start(self) -> None:
@@ -84,9 +86,14 @@ class LinkServer:
         loop = asyncio.get_running_loop()
         before = os.umask(0o177)
         try:
-            self._server = await loop.create_unix_server(lambda: Connection(self._greeted), text)
+            self._server = await loop.create_unix_server(self._take, text)
         finally:
             os.umask(before)
+
+    def _take(self) -> Connection:
+        connection = Connection(self._greeted)
+        self._strangers.add(connection)
+        return connection
 
     def _make(self, name: str) -> Link:
         return Link(
@@ -113,11 +120,15 @@ class LinkServer:
         if not self._accept(hello.name):
             raise LinkRefused(f"{hello.name!r} is not expected here")
         self.links[hello.name] = link
+        self._strangers.discard(connection)
         link.connected(connection)
         link.greeted(hello)
 
     async def close(self) -> None:
-        """Close every link and remove the socket."""
+        """Close every connection and remove the socket."""
+        for stranger in list(self._strangers):
+            if stranger.transport is not None:
+                stranger.transport.abort()
         for link in self.links.values():
             link.close()
         if self._server is not None:
@@ -150,6 +161,7 @@ class LinkClient:
         self._task: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
         self._closed = False
+        self._delay_s = _MIN_RETRY_S
 
     def start(self) -> None:
         """Begin to connect."""
@@ -157,7 +169,6 @@ class LinkClient:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        delay = _MIN_RETRY_S
         loop = asyncio.get_running_loop()
         while not self._closed:
             self._lost.clear()
@@ -167,22 +178,24 @@ class LinkClient:
                 )
             except OSError:
                 # The server is not there yet, or not there again.
-                await asyncio.sleep(delay * random.uniform(0.8, 1.2))
-                delay = min(_MAX_RETRY_S, delay * 1.5)
+                await self._rest()
                 continue
             self.link.connected(connection)
             await self._lost.wait()
-            if self.link.up:
-                delay = _MIN_RETRY_S
-            else:
-                await asyncio.sleep(delay)
-                delay = min(_MAX_RETRY_S, delay * 1.5)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait before the next try: longer each time, until a link was up."""
+        delay = self._delay_s
+        self._delay_s = min(_MAX_RETRY_S, delay * 1.5)
+        await asyncio.sleep(delay * random.uniform(0.8, 1.2))
 
     def _greeted(self, connection: Connection, hello: Hello) -> None:
         self.link.check(hello)
         self.link.greeted(hello)
 
     def _up(self, link: Link, fresh: bool) -> None:
+        self._delay_s = _MIN_RETRY_S
         self._events.on_up(link, fresh)
 
     def _down(self, link: Link) -> None:

@@ -184,7 +184,6 @@ class Link:
         self._peer_epoch = 0
         self._taken = 0
         self._confirmed = 0
-        self._taken_size = 0
         self._paused = False
         self._flush_scheduled = False
         self._confirm_scheduled = False
@@ -253,9 +252,13 @@ class Link:
     def connected(self, connection: Connection) -> None:
         """A socket is there; say hello."""
         old = self._connection
+        was_up = self._up
         self._connection = connection
         connection.link = self
         self._up = False
+        if was_up:
+            # The peer is back before its loss was seen here.
+            self._on_down(self)
         self.blocked = False
         if old is not None and old is not connection and old.transport is not None:
             old.transport.abort()
@@ -290,7 +293,13 @@ class Link:
             raise LinkRefused(f"{hello.name!r} answered, {self.peer!r} was meant")
 
     def greeted(self, hello: Hello) -> None:
-        """The other side said hello: agree on where to go on."""
+        """The other side said hello: agree on where to go on.
+
+        Raises:
+            LinkRefused: it said so before on this connection.
+        """
+        if self._up:
+            raise LinkRefused("a second hello")
         fresh = hello.epoch != self._peer_epoch
         if fresh:
             self._peer_epoch = hello.epoch
@@ -326,10 +335,10 @@ class Link:
             raise FrameError(
                 "malformed", f"number {frame.sequence} came, {self._taken + 1} was next"
             )
-        self._taken = frame.sequence
-        self._taken_size += len(frame.payload)
-        self.received_frames += 1
         self._on_frame(self, frame.kind, frame.payload)
+        # After the owner took it: a frame whose handling raised comes again.
+        self._taken = frame.sequence
+        self.received_frames += 1
         self._schedule_confirm()
 
     def _confirm(self, number: int) -> None:
@@ -346,7 +355,6 @@ class Link:
         self._confirm_scheduled = False
         if self._up and not self._paused and self._confirmed < self._taken:
             self._confirmed = self._taken
-            self._taken_size = 0
             self._write(CONFIRM, _encode(self._taken))
 
     def pause(self) -> None:

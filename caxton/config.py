@@ -321,6 +321,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def loopback(self) -> bool:
+        """Whether the API is reachable from this machine only."""
+        return self.host in ("127.0.0.1", "localhost", "::1")
+
+    @property
     def provider_name(self) -> str:
         """The provider that ``auto`` stands for."""
         if self.llm_provider != "auto":

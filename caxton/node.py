@@ -132,7 +132,7 @@ class Node:
         )
 
     def _warnings(self) -> tuple[str, ...]:
-        if self._api and self.config.host not in ("127.0.0.1", "localhost", "::1"):
+        if self._api and not self.config.loopback:
             return (f"the API listens on {self.config.host} and asks for no key",)
         return ()
 
@@ -187,7 +187,7 @@ class Node:
         from caxton.api.app import make_app
         from caxton.api.server import make_server
 
-        server = make_server(make_app(gateway), listener)
+        server = make_server(make_app(gateway, loopback=self.config.loopback))
         serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
 
         async def end() -> None:

@@ -91,7 +91,10 @@ class Directory:
     def name(self, identity: bytes) -> str:
         """The name of an agent or client, or the id as text."""
         record = self.agents.get(identity)
-        return record.name if record else self.clients.get(identity, "") or format_id(identity)
+        if record is not None:
+            return record.name
+        client = self.clients.get(identity)
+        return format_id(identity) if client is None else client
 
     def near(self, name: str) -> str:
         """A hint with the nearest agent names, for an error text."""

@@ -40,8 +40,8 @@ async def run_gateway(
 
     control.on_word = on_word
     links.start()
-    app = make_app(gateway)
-    server = make_server(app, listener)
+    app = make_app(gateway, loopback=config.loopback)
+    server = make_server(app)
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
     tune()
     control.ready()

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable
 
 from actors import ControlChannel
+from caxton.agents.behaviour import Behaviour
 from caxton.agents.directory import Directory
 from caxton.agents.host import Loader
 from caxton.agents.kinds import Services, make_behaviour
 from caxton.agents.registrar import Registrar
 from caxton.config import Config
+from caxton.errors import AgentNotResponding
 from caxton.links.wire import Notice
 from caxton.observe.logs import start_logging
 from caxton.processes.layout import Layout, shard_name
@@ -46,10 +48,12 @@ def make_registrar(
 def make_loader(config: Config, services: Services) -> Loader:
     """Makes behaviours of registered versions."""
 
-    def load(record: AgentRecord) -> object:
+    def load(record: AgentRecord) -> Behaviour:
+        if record.definition is None:
+            raise AgentNotResponding(agent=record.name, state="without a valid version")
         return make_behaviour(record.definition, config.agents / record.file, services)
 
-    return load  # type: ignore[return-value]  # make_behaviour's result is a Behaviour
+    return load
 
 
 async def run_shard(control: ControlChannel, layout: Layout, number: int) -> None:

@@ -508,8 +508,7 @@ class TestAsync:
 
         ref = bench.spawn(Slow)
         ref.tell("a")
-        with pytest.warns(RuntimeWarning, match="never awaited"):
-            bench.dispatcher.run()
+        bench.dispatcher.run()
         assert not ref.is_alive()
         assert bench.dead() == ["a"]
 
@@ -695,9 +694,7 @@ class TestThreads:
             bench.dispatcher.run()
             assert seen == ["a", "b"], f"turn at line event {step}"
 
-    def interrupt(
-        self, bench: Bench, step: int, other: Any, main: Any = None
-    ) -> None:
+    def interrupt(self, bench: Bench, step: int, other: Any, main: Any = None) -> None:
         """Run ``main``, or one turn, and at its ``step``-th line in the cell run ``other``."""
         left = step
         done = False

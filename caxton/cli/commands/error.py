@@ -57,7 +57,7 @@ def error(invocation: Invocation, code: str | None) -> int:
     name = code.strip().upper().replace("-", "_")
     if name not in ERRORS:
         near = difflib.get_close_matches(name, ERRORS, n=1)
-        hint = f"{code} (did you mean {near[0]}?)" if near else code
+        hint = f"{code}`; did you mean `{near[0]}" if near else code
         raise NotFound(kind="error code", id=hint)
     facts = _facts(ERRORS[name])
     if output.structured:
@@ -65,6 +65,7 @@ def error(invocation: Invocation, code: str | None) -> int:
         return exit_codes.OK
     output.line((name, "name"), (f"  {facts['title']}", "title"))
     for label in ("meaning", "text", "remedy", "retryable", "status", "exit_code"):
-        shown = {True: "yes", False: "no"}.get(facts[label], facts[label])  # type: ignore[call-overload]  # any value may be looked up
-        output.line((f"  {label.replace('_', ' '):<10}", "dim"), (str(shown), ""))
+        value = facts[label]
+        shown = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+        output.line((f"  {label.replace('_', ' '):<10}", "dim"), (shown, ""))
     return exit_codes.OK

@@ -21,7 +21,7 @@ __all__ = ["lock_holder", "stop"]
 
 SLACK_S: Final = 5.0
 """Past the shutdown timeout: the supervisor kills what does not drain, then ends itself."""
-POLL_S: Final = 0.1
+POLL_S: Final = 0.25
 KILL_S: Final = 5.0
 
 
@@ -127,6 +127,5 @@ def _wait(
     while left and time.monotonic() - started < limit_s:
         waited = time.monotonic() - started
         say(f"waiting for {len(left)} processes ({waited:.0f} of {limit_s:.0f} s)")
-        time.sleep(POLL_S)
-        left = [one for one in left if not _gone(one)]
+        left = [one for one in psutil.wait_procs(left, timeout=POLL_S)[1] if not _gone(one)]
     return left

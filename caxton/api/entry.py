@@ -1,0 +1,57 @@
+"""What the REST app needs of a node."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from caxton.errors import CaxtonError
+from caxton.message import Message
+from caxton.views import Ack, AgentView, ConversationDetail, ConversationView, Event, NodeView
+
+__all__ = ["Entry"]
+
+
+class Entry(Protocol):
+    """The way into a node. ``caxton.gateway.Gateway`` is the real one."""
+
+    identity: bytes
+    """Sender of messages that name none."""
+    max_content: int
+    """Largest content of a message, in bytes."""
+
+    async def submit(self, messages: Sequence[Message]) -> list[Ack | CaxtonError]:
+        """One outcome for each message, in order."""
+        ...
+
+    async def request(self, message: Message, timeout_ms: int) -> tuple[Ack, Message]:
+        """Submit and wait for the reply. Raises Timeout with the ids in its fields."""
+        ...
+
+    def agent_id(self, name_or_id: str, field: str = "receiver") -> bytes:
+        """The id of a name or of an id's text. Raises AgentNotFound."""
+        ...
+
+    def agent_name(self, agent_id: bytes) -> str:
+        """The name of an agent, or its id as text."""
+        ...
+
+    async def agents(self) -> list[AgentView]:
+        """All agents, by name."""
+        ...
+
+    async def conversations(self, limit: int) -> list[ConversationView]:
+        """Conversations, the newest activity first."""
+        ...
+
+    async def conversation(self, conversation_id: bytes) -> ConversationDetail:
+        """One conversation. Raises ConversationNotFound."""
+        ...
+
+    async def status(self) -> NodeView:
+        """The node at one glance."""
+        ...
+
+    def events(self, after: int | None) -> AsyncIterator[Event]:
+        """Kept events later than ``after``, then live ones."""
+        ...
