@@ -108,7 +108,7 @@ class Directory:
         names = found or sorted(self._providers)[:5]
         return f"; offered here: {', '.join(names)}" if names else ""
 
-    def resolve(self, name_or_id: str, field: str = "receiver") -> bytes:
+    def resolve(self, name_or_id: object, field: str = "receiver") -> bytes:
         """The id of a name (any case, kebab or camel) or of an id's text.
 
         Raises:

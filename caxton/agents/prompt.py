@@ -54,6 +54,11 @@ FILTERS: Final = frozenset(
 )  # fmt: skip
 STATEMENTS: Final = frozenset({"if", "elif", "else", "endif", "for", "endfor"})
 
+_REMOVED: Final = (
+    "replace", "indent", "format", "batch", "slice", "chain", "zip", "wordwrap", "pprint", "map",
+    "groupby", "urlencode",
+)  # fmt: skip
+
 _QUERY: Final = "{{ request }}"
 
 TEMPLATES: Final[Mapping[Performative, str]] = {
@@ -198,6 +203,10 @@ def _environment() -> Any:
             auto_escape_callback=lambda _name: False,
             finalizer=budget.output,
         )
+        # The check keeps these out already; here is a second lock.
+        for name in _REMOVED:
+            environment.remove_filter(name)
+        environment.remove_global("namespace")
         environment.add_filter("join", _join)
         environment.add_filter("tojson", _text)
         environment.add_filter("string", _text)
@@ -209,7 +218,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     try:
-        text = orjson.dumps(value, default=str).decode()
+        text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:
         text = str(value)
     return _cut(text)

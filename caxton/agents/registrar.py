@@ -31,7 +31,7 @@ __all__ = ["Registrar"]
 
 logger = logging.getLogger("caxton.agents")
 
-DEBOUNCE_S = 0.05
+DEBOUNCE_S = 0.03
 """Editors write a file in several steps; what comes within this time is one change."""
 RESCAN_S = 10.0
 """A lost file event is found at the latest after this."""

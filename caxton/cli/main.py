@@ -21,9 +21,7 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     invocation = Invocation(words=words)
     try:
-        code = make_root().main(
-            words, prog_name="caxton", standalone_mode=False, obj=invocation
-        )
+        code = make_root().main(words, prog_name="caxton", standalone_mode=False, obj=invocation)
     except click.exceptions.NoArgsIsHelpError as error:
         invocation.output.notice(error.format_message())
         return exit_codes.USAGE

@@ -34,7 +34,11 @@ GROUPS: Final[dict[str, Callable[[Surroundings], Iterator[Check]]]] = {
     "node": check_node,
     "ports": check_ports,
 }
-VERDICTS: Final = {"ok": "all is well", "warn": "works, with warnings", "fail": "there are failures"}
+VERDICTS: Final = {
+    "ok": "all is well",
+    "warn": "works, with warnings",
+    "fail": "there are failures",
+}
 VALUE_AT: Final = 22
 """Column at which values stand, so that they can be read down."""
 

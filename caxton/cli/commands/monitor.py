@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from caxton.cli import exit_codes
 from caxton.cli.invocation import Invocation, pass_invocation
 from caxton.cli.tree import CaxtonCommand
+
+if TYPE_CHECKING:
+    from caxton.client import Client
 
 __all__ = ["monitor"]
 
@@ -30,29 +34,23 @@ def monitor(invocation: Invocation, once: bool, plain: bool, view: str) -> int:
     Keys: 1 overview, 2 agents, 3 conversations, 4 processes, s sort, / filter, q quit. It goes on
     through a restart of the node. With --once one picture, with --json one snapshot.
     """
+    from caxton.cli.commands.events import recent
     from caxton.monitor.app import Monitor
-    from caxton.monitor.views import Screen
+    from caxton.monitor.feed import read_snapshot
+    from caxton.monitor.screen import Screen
 
     output = invocation.output
-    address = invocation.address()
-    client = invocation.client(5.0)
     if output.structured:
-        with client:
-            output.value(
-                {
-                    "node": client.node(),
-                    "agents": client.agents(),
-                    "conversations": client.conversations(50),
-                }
-            )
+        with invocation.client() as client:
+            output.value(read_snapshot(client))
         return exit_codes.OK
-    screen = Screen(view=view)
-    app = Monitor(address, lambda: client, screen=screen, plain=plain)
+
+    def connect() -> Client:
+        return invocation.client(5.0)
+
+    invocation.address()
+    watching = Monitor(connect, screen=Screen(view=view), plain=plain)
     if once or not sys.stdin.isatty() or not sys.stdout.isatty():
-        with client:
-            output.render(app.once(width=output.width or 100))
+        output.render(watching.once(recent, width=output.width or 100))
         return exit_codes.OK
-    client.close()
-    return Monitor(
-        address, lambda: invocation.client(5.0), screen=screen, plain=plain
-    ).run(output.console())
+    return watching.run(output.console())

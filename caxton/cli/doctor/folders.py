@@ -68,9 +68,7 @@ def check_config(around: Surroundings) -> Iterator[Check]:
     given = {key: origin for key, origin in loaded.origins.items() if origin != "default"}
     yield ok("settings", f"valid, {len(given)} given: {', '.join(sorted(given)) or 'all defaults'}")
     if loaded.config.host not in ("127.0.0.1", "localhost", "::1"):
-        yield warn(
-            "host", f"{loaded.config.host}: the API asks for no key", "--host 127.0.0.1"
-        )
+        yield warn("host", f"{loaded.config.host}: the API asks for no key", "--host 127.0.0.1")
     else:
         yield ok("host", f"{loaded.config.host}: only this machine")
 

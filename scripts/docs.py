@@ -1,0 +1,95 @@
+"""Write the reference pages from the tables they document; ``--check`` only compares."""
+
+import sys
+from pathlib import Path
+
+from caxton.cli.reference import render_reference as render_cli
+from caxton.config import SETTINGS, Config
+from caxton.errors import ERRORS
+from caxton.types import BOUNDS
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "reference"
+NOTE = "<!-- Made by scripts/docs.py. Change the table in the code, not this page. -->\n\n"
+
+
+def cell(text: object) -> str:
+    """Text of a table cell."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def errors() -> str:
+    """Every error code."""
+    rows = [
+        "# Errors\n",
+        "Each error has a stable code. Over HTTP it is a problem document (RFC 9457); on the "
+        "command line `caxton error CODE` explains it.\n",
+    ]
+    for code, cls in sorted(ERRORS.items()):
+        again = "yes" if cls.retryable else "no"
+        rows.append(
+            f"## {code}\n\n{cls.title}. HTTP {cls.status}, trying again can help: {again}.\n\n"
+            f"> {cls.text}\n\n{cls.remedy}\n"
+        )
+    return "\n".join(rows)
+
+
+def settings() -> str:
+    """Every setting."""
+    rows = [
+        "# Settings\n",
+        "A value comes from a flag, else an environment variable, else `caxton.toml`, else the "
+        "default. `llm.model` is `model` in the section `[llm]` of the file.\n",
+        "| setting | environment | allowed | default | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    defaults = Config(shards=0)
+    for one in SETTINGS:
+        value = getattr(defaults, one.field)
+        shown = "cores, at most 4" if one.key == "shards" else f"`{value}`" if value != "" else ""
+        variables = ", ".join(f"`{name}`" for name in (one.variable, *one.env))
+        rows.append(f"| `{one.key}` | {variables} | {cell(one.allowed)} | {shown} | {one.help} |")
+    return "\n".join(rows) + "\n"
+
+
+def limits() -> str:
+    """Every bounded type."""
+    rows = [
+        "# Limits\n",
+        "A value out of range is refused with the name of its field, the value and the range.\n",
+        "| type | allowed | default |",
+        "|---|---|---|",
+    ]
+    for name, bound in BOUNDS.items():
+        default = "" if bound.default is None else f"{bound.default:,}"
+        rows.append(f"| {name} | {cell(bound.allowed)} | {default} |")
+    return "\n".join(rows) + "\n"
+
+
+PAGES = {
+    "errors.md": errors,
+    "settings.md": settings,
+    "limits.md": limits,
+    "cli.md": render_cli,
+}
+
+
+def main() -> int:
+    """Write or compare; the exit code says whether all pages were current."""
+    stale = []
+    for name, render in PAGES.items():
+        text = NOTE + render().rstrip() + "\n"
+        path = FOLDER / name
+        if not path.exists() or path.read_text() != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+    if "--check" in sys.argv and stale:
+        print(f"not current: {', '.join(stale)}; run .venv/bin/python scripts/docs.py")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
