@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from actors.clock import Clock, SystemClock
 from actors.control import ControlChannel
+from actors.errors import ActorError
 from actors.restart import RestartPolicy, RestartTracker
 
 __all__ = ["ProcessInfo", "ProcessSpec", "ProcessSupervisor", "StartFailed"]
@@ -31,8 +32,10 @@ WATCH_S = 1.0
 """Between two looks at the heartbeats."""
 
 
-class StartFailed(Exception):
+class StartFailed(ActorError):
     """A child did not become ready."""
+
+    code = "start_failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,16 @@ def _run_child(spec: ProcessSpec, connection: Connection, title: str) -> None:
             control.close()
 
     asyncio.run(run())
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        # A real-time signal has no name.
+        return f"signal {-code}"
 
 
 class _Child:
@@ -148,7 +161,7 @@ class ProcessSupervisor:
         try:
             async with asyncio.timeout(child.spec.start_timeout_s):
                 while child.state != "ready":
-                    if child.state == "failed":
+                    if child.state in ("failed", "stopped"):
                         raise StartFailed(
                             f"{child.spec.name} ended before it was ready ({child.failure})"
                         )
@@ -166,8 +179,15 @@ class ProcessSupervisor:
         process = self._context.Process(
             target=_run_child, args=(spec, theirs, f"{self._title} {spec.name}"), name=spec.name
         )
-        process.start()
-        theirs.close()
+        try:
+            process.start()
+        except OSError as error:
+            logger.error("no process for %s: %s", spec.name, error)
+            ours.close()
+            self._fell(child, normal=False)
+            return
+        finally:
+            theirs.close()
         child.process, child.connection = process, ours
         child.started_at = child.beat_at = self._clock.now()
         child.lag_s = 0.0
@@ -210,8 +230,7 @@ class ProcessSupervisor:
         child.connection = None
         process.join()
         code = process.exitcode
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        self._on_event("exited", child.spec.name, f"pid {process.pid}: {how}")
+        self._on_event("exited", child.spec.name, f"pid {process.pid}: {_how(code)}")
         if self._stopping or child.state == "stopping":
             self._set(child, "stopped")
             return
@@ -220,7 +239,15 @@ class ProcessSupervisor:
             child.failure = how
             self._set(child, "failed")
             return
-        delay = child.tracker.failed(self._clock.now(), normal=code == 0)
+        self._fell(child, normal=code == 0)
+
+    def _fell(self, child: _Child, *, normal: bool) -> None:
+        """Restart a child that ended, or give up."""
+        kind = child.spec.restart.restart
+        if kind == "temporary" or (kind == "transient" and normal):
+            self._set(child, "stopped")
+            return
+        delay = child.tracker.failed(self._clock.now(), normal=normal)
         if delay is None:
             self._set(child, "failed")
             self._on_event("gave_up", child.spec.name, f"{child.tracker.restarts} restarts")

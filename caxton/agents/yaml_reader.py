@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from caxton.agents.places import MAX_DEPTH, MAX_VALUES, FrontMatter, FrontMatter
 __all__ = ["read_yaml"]
 
 MAX_DIGITS: Final = 40
+_DIRECTIVE: Final = re.compile(r"^%", re.MULTILINE)
 MAX_OPEN: Final = 100
 """Most brackets open at once in the text; the parser is quadratic in them."""
 
@@ -24,8 +26,11 @@ def _composed(text: str) -> Any:
 
         parser = YAML(typ="safe", pure=True)
         parser.composer.warn_double_anchors = False
-        _local.parser = parser
-    return parser.compose(text)
+    # After an error its state is not to be trusted: it is put back only when all went well.
+    _local.parser = None
+    node = parser.compose(text)
+    _local.parser = parser
+    return node
 
 
 def read_yaml(front: str, body: str, first_line: int) -> FrontMatter:
@@ -37,6 +42,11 @@ def read_yaml(front: str, body: str, first_line: int) -> FrontMatter:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     _refuse_brackets(front, first_line)
+    directive = _DIRECTIVE.search(front)
+    if directive is not None:
+        # `%YAML 1.1` would change what words mean, for this file and the next.
+        line = first_line + front.count("\n", 0, directive.start())
+        raise FrontMatterError((line, 1), "directives (`%`) are not read")
     try:
         node = _composed(front)
     except MarkedYAMLError as error:

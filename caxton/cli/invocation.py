@@ -16,7 +16,12 @@ from caxton.cli.output import FORMATS, Output
 from caxton.errors import NodeUnreachable
 
 if TYPE_CHECKING:
-    from caxton.client import Client
+    from caxton.cli.node_client import NodeClient
+
+    _SecondsType = click.ParamType[float]
+else:
+    # Before click 8.3 the type takes no argument.
+    _SecondsType = click.ParamType
 
 __all__ = ["Announcement", "Duration", "Invocation", "pass_invocation", "read_announcement"]
 
@@ -49,7 +54,7 @@ _UNITS: Final = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0}
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m)?")
 
 
-class Duration(click.ParamType):
+class Duration(_SecondsType):
     """``30``, ``30s``, ``1500ms`` or ``2m``, as seconds within a range."""
 
     name = "duration"
@@ -122,18 +127,21 @@ class Invocation:
             )
         return announced.url.rstrip("/")
 
-    def client(self, timeout_s: float = 10.0) -> Client:
+    def client(self, timeout_s: float = 10.0, patience_s: float = 0.0) -> NodeClient:
         """A client of the node.
 
         Args:
             timeout_s: seconds that a call may take unless ``--timeout`` says otherwise.
+            patience_s: seconds in which a node that does not answer is asked again.
 
         Raises:
             NodeUnreachable: nobody says where the node is.
         """
-        from caxton.client import Client
+        from caxton.cli.node_client import NodeClient
 
-        return Client(self.address(), timeout=self.timeout_s or timeout_s)
+        return NodeClient(
+            self.address(), timeout_s=self.timeout_s or timeout_s, patience_s=patience_s
+        )
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

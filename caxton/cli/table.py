@@ -210,7 +210,7 @@ def find(path: tuple[str, ...]) -> CommandRow | None:
     """The command at this path, aliases included."""
     if path in _PATHS:
         return _PATHS[path]
-    if len(path) == 2:  # noqa: PLR2004 - a group and a verb
+    if len(path) == 2:
         return _PATHS.get((PLURALS.get(path[0], path[0]), VERBS.get(path[1], path[1])))
     return None
 

@@ -259,7 +259,7 @@ class _Answer:
         self._about(value)
         choice = _first(value.get("choices"))
         self._finish = str(choice.get("finish_reason") or "")
-        return self._take(choice.get("message") or {}, whole=True)
+        return self._take(choice.get("message"), whole=True) if choice else ""
 
     def _about(self, value: dict[str, Any]) -> None:
         self._model = str(value.get("model") or self._model)

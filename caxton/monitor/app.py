@@ -19,7 +19,7 @@ from caxton.monitor.state import MonitorState, Snapshot
 from caxton.monitor.views import Screen, draw_frame
 
 if TYPE_CHECKING:
-    from caxton.client import Client
+    from caxton.cli.node_client import NodeClient
     from caxton.views import Event
 
 __all__ = ["Monitor"]
@@ -29,6 +29,7 @@ FRAME_S: Final = 0.25
 AGE_S: Final = 1.0
 """How often the age of a lost picture is drawn anew."""
 ROOM: Final = 1_000
+"""Things heard and not yet looked at; more are dropped, the next snapshot tells anyway."""
 
 
 class Monitor:
@@ -43,7 +44,7 @@ class Monitor:
 
     def __init__(
         self,
-        connect: Callable[[], Client],
+        connect: Callable[[], NodeClient],
         *,
         screen: Screen | None = None,
         plain: bool = False,
@@ -55,7 +56,7 @@ class Monitor:
         self.screen = screen or Screen()
         self.state = MonitorState(clock)
 
-    def once(self, events: Callable[[Client], Iterator[Event]], *, width: int) -> Group:
+    def once(self, events: Callable[[NodeClient], Iterator[Event]], *, width: int) -> Group:
         """One picture of now.
 
         Raises:
@@ -87,7 +88,7 @@ class Monitor:
             ):
                 self._loop(heard, live, console)
         finally:
-            feed.close(0.2)
+            feed.close()
         return 0
 
     def _loop(self, heard: queue.Queue[Heard], live: Live, console: Console) -> None:

@@ -12,7 +12,7 @@ from caxton.monitor.state import Snapshot
 from caxton.views import Event
 
 if TYPE_CHECKING:
-    from caxton.client import Client
+    from caxton.cli.node_client import NodeClient
 
 __all__ = ["Feed", "Heard", "Lost", "read_snapshot"]
 
@@ -20,8 +20,8 @@ PERIOD_S: Final = 1.0
 """Between two snapshots."""
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 5.0
-ROOM: Final = 1_000
-"""Things heard and not yet looked at; more are dropped, the next snapshot tells anyway."""
+IDLE_S: Final = 0.5
+"""How soon a thread that waits for an event sees that it shall end."""
 CONVERSATIONS: Final = 100
 
 
@@ -36,7 +36,7 @@ Heard = Snapshot | Event | Lost | str
 """A snapshot, an event, a lost connection, or the name of a key."""
 
 
-def read_snapshot(client: Client) -> Snapshot:
+def read_snapshot(client: NodeClient) -> Snapshot:
     """Ask the node for everything a frame shows.
 
     Raises:
@@ -60,7 +60,7 @@ class Feed:
 
     def __init__(
         self,
-        connect: Callable[[], Client],
+        connect: Callable[[], NodeClient],
         heard: queue.Queue[Heard],
         *,
         period_s: float = PERIOD_S,
@@ -70,7 +70,6 @@ class Feed:
         self._period_s = period_s
         self._stop = threading.Event()
         self._started_at = ""
-        self._clients: set[Client] = set()
         self._threads = [
             threading.Thread(target=self._poll, name="snapshots", daemon=True),
             threading.Thread(target=self._follow, name="events", daemon=True),
@@ -82,7 +81,7 @@ class Feed:
             thread.start()
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Stop reading. A thread that waits for the node ends with the process at the latest."""
+        """Stop reading; a thread that hangs in a call ends with the process at the latest."""
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout_s)
@@ -116,11 +115,12 @@ class Feed:
                     if started_at != self._started_at:
                         # Another life of the node counts its events from the beginning.
                         self._started_at, after = started_at, 0
-                    for event in client.events(after=after):
-                        after, retry_s = event.id, FIRST_RETRY_S
-                        self._tell(event)
+                    for event in client.events(after, IDLE_S):
                         if self._stop.is_set():
                             return
+                        if event is not None:
+                            after, retry_s = event.id, FIRST_RETRY_S
+                            self._tell(event)
             except CaxtonError:
                 # The other thread says that the node is gone.
                 retry_s = min(LAST_RETRY_S, retry_s * 2)

@@ -41,11 +41,12 @@ def size_text(size: float) -> str:
     """Bytes in binary units: ``512 B``, ``38 MiB``, ``1.2 GiB``."""
     if size < 1_024:
         return f"{size:.0f} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        size /= 1_024
-        if size < 1_024:
-            break
-    return f"{size:.1f} {unit}" if size < 10 else f"{size:.0f} {unit}"
+    units = ("KiB", "MiB", "GiB", "TiB")
+    power = 1
+    while power < len(units) and size >= 1_024 ** (power + 1):
+        power += 1
+    scaled = size / 1_024**power
+    return f"{scaled:.1f} {units[power - 1]}" if scaled < 10 else f"{scaled:.0f} {units[power - 1]}"
 
 
 def count_text(count: float) -> str:

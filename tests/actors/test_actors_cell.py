@@ -75,7 +75,7 @@ class TestFailure:
         assert proxied.get(timeout=0) is seen
 
     def test_the_failing_message_is_redelivered_k_times(self, bench: Bench) -> None:
-        """A message that fails comes again at most k times, first in line, then is a dead letter."""
+        """A failing message comes again at most k times, first in line, then is a dead letter."""
         seen: list[Any] = []
         policy = RestartPolicy(
             min_backoff_s=1, max_backoff_s=1, random_factor=0, max_redeliveries=2, intensity=9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 import msgspec
@@ -47,25 +48,25 @@ def test_byte_by_byte(frames: list[Frame]) -> None:
 def test_garbage_is_a_frame_error_or_nothing(chunks: list[bytes]) -> None:
     """Whatever bytes come, the decoder gives frames or raises FrameError, never anything else."""
     decoder = FrameDecoder(max_bytes=1_000)
-    try:
+    with contextlib.suppress(FrameError):
         for chunk in chunks:
             for frame in decoder.feed(chunk):
                 assert isinstance(frame, Frame)
         decoder.end()
-    except FrameError as error:
-        assert error.reason in ("too_long", "malformed", "truncated")
 
 
 @given(st.binary(max_size=60))
 def test_a_garbage_body_is_malformed_or_a_frame(body: bytes) -> None:
     """A body of the announced length that is no frame is malformed."""
+    data = struct.pack(">I", len(body)) + body
     try:
-        frames = FrameDecoder().feed(struct.pack(">I", len(body)) + body)
-    except FrameError as error:
-        assert error.reason == "malformed"
-        assert error.code == "bad_frame"
+        frame = Frame(*msgspec.msgpack.decode(body, type=tuple[int, int, bytes]))
+    except msgspec.MsgspecError:
+        with pytest.raises(FrameError) as caught:
+            FrameDecoder().feed(data)
+        assert (caught.value.code, caught.value.reason) == ("bad_frame", "malformed")
     else:
-        assert len(frames) == 1
+        assert FrameDecoder().feed(data) == [frame]
 
 
 def test_a_too_long_frame_is_refused_by_its_length() -> None:

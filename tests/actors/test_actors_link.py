@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import stat
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -201,13 +200,13 @@ class TestHello:
         assert await closed(await net.stranger()) == b""
         assert "no hello within" in caplog.text
 
-    async def test_the_deadline_of_the_hello_spares_who_said_it(
-        self, net: Net, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_the_deadline_of_the_hello_spares_who_said_it(self, net: Net) -> None:
         """A link that is up outlives the hello's deadline."""
-        monkeypatch.setattr(actors.link, "HELLO_TIMEOUT_S", 0.02)
         _, client = await net.pair()
-        await asyncio.sleep(0.04)
+        connection = client.link._connection
+        assert connection is not None
+        connection._no_hello()
+        await asyncio.sleep(0)
         assert client.link.up
         assert net.near.life == ["new"]
 
@@ -581,7 +580,7 @@ class TestFlaky:
         await until(lambda: len(near.frames) >= 400 and len(far.frames) >= 400)
         assert near.payloads == expected, pair
         assert far.payloads == expected, pair
-        assert pair.cuts and pair.duplicated and pair.delayed, pair
+        assert min(pair.cuts, pair.duplicated, pair.delayed) > 0, pair
         pair.calm()
         pair.cut()
         await until(lambda: left.waiting == right.waiting == 0)

@@ -7,7 +7,7 @@ import threading
 import pytest
 from actors_support import Boom, Recorder
 
-from actors import ActorSystem
+from actors import ActorRef, ActorSystem
 from actors.testing import ManualClock, Probe, ProbeLog, SyncDispatcher
 
 
@@ -62,7 +62,9 @@ def test_a_runaway_is_stopped() -> None:
     """Turns that never end raise instead of hanging the test."""
     dispatcher = SyncDispatcher()
     system = ActorSystem("t", dispatcher=dispatcher)
-    ref, _ = Probe.of(system, lambda message: ref.tell(message))
+    refs: list[ActorRef[Probe]] = []
+    ref, _ = Probe.of(system, lambda message: refs[0].tell(message))
+    refs.append(ref)
     ref.tell("again")
     with pytest.raises(RuntimeError, match="50 turns ran and 1 wait"):
         dispatcher.run(limit=50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -16,9 +17,10 @@ from caxton.errors import ConversationNotFound, ValidationError
 from caxton.views import ConversationDetail, ConversationView, MessageView
 
 if TYPE_CHECKING:
+    from rich.text import Text
     from rich.tree import Tree
 
-    from caxton.client import Client
+    from caxton.cli.node_client import NodeClient
 
 __all__ = ["columns", "ls", "reply_tree", "resolve_id", "show"]
 
@@ -35,7 +37,7 @@ def unique_prefix(ids: Sequence[str]) -> int:
     """How many characters tell these ids apart, at least 8."""
     ordered = sorted(ids)
     needed = LEAST_PREFIX
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in itertools.pairwise(ordered):
         common = 0
         while common < len(one) and one[common] == other[common : common + 1]:
             common += 1
@@ -85,7 +87,7 @@ def ls(invocation: Invocation, limit: int) -> int:
     return exit_codes.OK
 
 
-def resolve_id(client: Client, given: str) -> str:
+def resolve_id(client: NodeClient, given: str) -> str:
     """The id of a conversation, from the id itself or the beginning of it.
 
     Raises:
@@ -159,7 +161,7 @@ def reply_tree(detail: ConversationDetail, shown: int | None) -> Tree:
     return root
 
 
-def _label(one: MessageView, shown: int | None) -> object:
+def _label(one: MessageView, shown: int | None) -> Text:
     from rich.text import Text
 
     body = one.message

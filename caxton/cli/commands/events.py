@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,16 +10,16 @@ import click
 from caxton.cli import exit_codes
 from caxton.cli.invocation import Invocation, pass_invocation
 from caxton.cli.tree import CaxtonCommand
-from caxton.errors import CaxtonError
 from caxton.views import Event
 
 if TYPE_CHECKING:
-    from caxton.client import Client
+    from caxton.cli.node_client import NodeClient
 
 __all__ = ["event_style", "events", "recent"]
 
 QUIET_S = 0.5
 """Recent events come at once; when nothing came for so long, they are over."""
+IDLE_S = 3_600.0
 
 
 def event_style(event: Event) -> str:
@@ -31,33 +29,20 @@ def event_style(event: Event) -> str:
     return "warn" if event.type.startswith("process.") else ""
 
 
-def recent(client: Client, quiet_s: float = QUIET_S) -> Iterator[Event]:
-    """The events the node still holds: all that come before ``quiet_s`` seconds of silence.
+def recent(client: NodeClient) -> Iterator[Event]:
+    """The events the node still holds: all that come before half a second of silence.
 
     Raises:
         CaxtonError: the node does not answer.
     """
-    arrived: queue.Queue[Event | CaxtonError | None] = queue.Queue()
-
-    def read() -> None:
-        try:
-            for event in client.events(after=0):
-                arrived.put(event)
-        except CaxtonError as error:
-            arrived.put(error)
-        arrived.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        try:
-            got = arrived.get(timeout=quiet_s)
-        except queue.Empty:
+    for event in client.events(0, QUIET_S):
+        if event is None:
             return
-        if got is None:
-            return
-        if isinstance(got, CaxtonError):
-            raise got
-        yield got
+        yield event
+
+
+def _following(client: NodeClient) -> Iterator[Event]:
+    return (event for event in client.events(0, IDLE_S) if event is not None)
 
 
 @click.command(cls=CaxtonCommand)
@@ -77,6 +62,6 @@ def events(invocation: Invocation, follow: bool, kind: str | None) -> int:
         )
 
     with invocation.client() as client:
-        found = client.events(after=0) if follow else recent(client)
+        found = _following(client) if follow else recent(client)
         output.stream((one for one in found if one.type.startswith(kind or "")), show)
     return exit_codes.OK

@@ -12,7 +12,7 @@ from caxton.cli.invocation import Invocation, pass_invocation
 from caxton.cli.tree import CaxtonCommand
 
 if TYPE_CHECKING:
-    from caxton.client import Client
+    from caxton.cli.node_client import NodeClient
 
 __all__ = ["monitor"]
 
@@ -45,7 +45,7 @@ def monitor(invocation: Invocation, once: bool, plain: bool, view: str) -> int:
             output.value(read_snapshot(client))
         return exit_codes.OK
 
-    def connect() -> Client:
+    def connect() -> NodeClient:
         return invocation.client(5.0)
 
     invocation.address()

@@ -7,9 +7,10 @@ import binascii
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 from click.shell_completion import CompletionItem
 
 from caxton.cli import exit_codes
@@ -17,6 +18,9 @@ from caxton.cli.invocation import Invocation, pass_invocation
 from caxton.cli.tree import CaxtonCommand
 from caxton.errors import CaxtonError, MessageTooLarge, NotFound, ValidationError
 from caxton.message import MAX_CONTENT, Performative, parse_performative
+
+if TYPE_CHECKING:
+    from caxton.client import Reply
 
 __all__ = ["read_content", "send"]
 
@@ -36,8 +40,9 @@ ASKS: Final = frozenset(
     }
 )
 """Acts that call for an answer: ``send`` waits for one unless told not to."""
-FAILURES: Final = frozenset({"failure", "refuse", "not-understood"})
 COMPLETION_S: Final = 0.2
+PATIENCE_S: Final = 5.0
+"""A message keeps its id while it is tried again, so trying again sends nothing twice."""
 
 
 def read_content(text: str) -> bytes:
@@ -70,6 +75,22 @@ def read_content(text: str) -> bytes:
     if len(data) > MAX_CONTENT:
         raise MessageTooLarge(field="content", size=f"more than {MAX_CONTENT}", limit=MAX_CONTENT)
     return data
+
+
+def _text(data: bytes) -> str:
+    """The content as text.
+
+    Raises:
+        ValidationError: it is not UTF-8.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ValidationError(
+            field="content",
+            value=f"byte {data[error.start]:#04x} at {error.start}",
+            allowed="text in UTF-8 (send other bytes as base64 over the REST API)",
+        ) from error
 
 
 def _complete_agent(
@@ -115,22 +136,22 @@ def send(
         given = "both" if to is not None else "neither"
         raise click.UsageError(f"{given} given, one of --to AGENT and --capability NAME allowed")
     act = parse_performative(performative)
-    data = read_content(content)
+    text = _text(read_content(content))
     waits = act in ASKS if wait is None else wait
-    body: dict[str, Any] = {
+    options: dict[str, Any] = {
         "to": to,
         "capability": capability,
         "performative": act,
         "conversation_id": conversation,
     }
     if waits:
-        return _ask(invocation, data, body)
-    return _tell(invocation, data, body)
+        return _ask(invocation, text, options)
+    return _tell(invocation, text, options)
 
 
-def _tell(invocation: Invocation, data: bytes, body: Mapping[str, Any]) -> int:
-    with invocation.client() as client:
-        ack = client.send(data, **body)
+def _tell(invocation: Invocation, content: str, options: Mapping[str, Any]) -> int:
+    with invocation.client(patience_s=PATIENCE_S) as client:
+        ack = client.send(content, options)
     output = invocation.output
     if output.structured:
         output.value(ack)
@@ -141,37 +162,40 @@ def _tell(invocation: Invocation, data: bytes, body: Mapping[str, Any]) -> int:
     return exit_codes.OK
 
 
-def _ask(invocation: Invocation, data: bytes, body: Mapping[str, Any]) -> int:
+def _ask(invocation: Invocation, content: str, options: Mapping[str, Any]) -> int:
     wait_s = invocation.timeout_s or DEFAULT_WAIT_S
     if wait_s < 1.0:
         raise click.UsageError(f"--timeout: {wait_s:g} s given, 1 s to 300 s allowed for a reply")
-    with invocation.client() as client:
-        answer = client.request(data, **body, timeout_ms=round(wait_s * 1_000))
-    return show_reply(invocation, answer)
+    with invocation.client(patience_s=PATIENCE_S) as client:
+        reply = client.request(content, options, round(wait_s * 1_000))
+    return show_reply(invocation, reply)
 
 
-def show_reply(invocation: Invocation, answer: Mapping[str, Any]) -> int:
-    """Print the answer of ``?wait``: content on stdout, the rest on stderr."""
+def show_reply(invocation: Invocation, reply: Reply) -> int:
+    """Print a reply: its content on stdout, the rest on stderr."""
     output = invocation.output
-    reply = answer["reply"]
-    act = str(reply.get("performative", ""))
-    code = exit_codes.FAILED if act in FAILURES else exit_codes.OK
+    message = reply.message
+    code = exit_codes.OK if reply.good else exit_codes.FAILED
     if output.structured:
-        output.value(answer)
+        output.value({**msgspec.to_builtins(reply.ack), "reply": message})
         return code
     if output.format == "name":
-        output.text(str(answer.get("conversation_id", "")))
+        output.text(reply.ack.conversation_id)
         return code
-    if "content_base64" in reply:
-        try:
-            output.raw(base64.b64decode(str(reply["content_base64"]), validate=True))
-        except binascii.Error as error:
-            raise ValidationError(
-                field="content_base64", value="a reply", allowed="base64 (RFC 4648)"
-            ) from error
+    if "content_base64" in message:
+        output.raw(_bytes(message["content_base64"]))
     else:
-        output.text(str(reply.get("content", "")))
-    name = reply.get("sender_name") or reply.get("sender", "")
-    conversation = answer.get("conversation_id") or reply.get("conversation_id", "")
-    output.talk(f"{act.upper()} from {name}  conversation {conversation}")
+        output.text(reply.content)
+    name = reply.sender_name or message.get("sender", "")
+    conversation = reply.ack.conversation_id
+    output.talk(f"{reply.performative.upper()} from {name}  conversation {conversation}")
     return code
+
+
+def _bytes(encoded: object) -> bytes:
+    try:
+        return base64.b64decode(str(encoded), validate=True)
+    except binascii.Error as error:
+        raise ValidationError(
+            field="content_base64", value="a reply", allowed="base64 (RFC 4648)"
+        ) from error

@@ -30,7 +30,7 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--detach", is_flag=True, help="Give the prompt back once the node is ready.")
 @pass_invocation
 def serve(
-    invocation: Invocation, file: Path | None, check: bool, detach: bool, **flags: Any
+    invocation: Invocation, /, file: Path | None, check: bool, detach: bool, **flags: Any
 ) -> int:
     """Start a node on a folder of agent files; Ctrl-C drains and stops it.
 

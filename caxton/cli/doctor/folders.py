@@ -10,6 +10,7 @@ from typing import Final
 
 from caxton.cli.commands.agent import agent_files, check_file
 from caxton.cli.doctor.check import Check, Surroundings, fail, ok, warn
+from caxton.cli.invocation import read_announcement
 from caxton.monitor.quantities import size_text
 
 __all__ = ["check_agents", "check_config", "check_data"]
@@ -77,7 +78,9 @@ def check_agents(around: Surroundings) -> Iterator[Check]:
     """Every agent file."""
     if around.loaded is None:
         return
-    folder = around.loaded.config.agents
+    announced = read_announcement(around.invocation.folder)
+    running = Path(announced.agents) if announced is not None and announced.agents else None
+    folder = running or around.loaded.config.agents
     if not folder.is_dir():
         yield warn("agents folder", f"{folder} does not exist", "--agents FOLDER, or make it")
         return

@@ -223,8 +223,11 @@ def test_bom_and_crlf_change_nothing() -> None:
 
 
 def test_claude_files_load_as_they_are() -> None:
-    """Comma tools, model aliases and foreign keys are understood; one line says there are no tools."""
-    text = "---\nname: reviewer\ndescription: Use when: x\nmodel: opus\ncolor: red\nmaxTurns: 7\nmemory: project\n---\nYou {{ are }}"
+    """Comma tools, model aliases and foreign keys are understood; no tools are told once."""
+    text = (
+        "---\nname: reviewer\ndescription: Use when: x\nmodel: opus\ncolor: red\nmaxTurns: 7\n"
+        "memory: project\n---\nYou {{ are }}"
+    )
     made = parse(text)
     assert made.metadata == {"model": "opus", "color": "red", "maxTurns": 7}
     assert (made.llm.model, made.conversation.max_turns, made.memory.scope) == (
@@ -251,7 +254,10 @@ def test_a_model_of_its_own_is_asked_for(model: str, expected: str | None) -> No
 
 def test_unavailable_tools_are_named_with_their_reason() -> None:
     """The agent loads; each tool it will not get is one warning at its place."""
-    text = "---\nname: Ab\ntools: Read, Bash(git add:*, git commit:*), mcp__gh__issue, csv_parser, nope\n---\nx"
+    text = (
+        "---\nname: Ab\ntools: Read, Bash(git add:*, git commit:*), mcp__gh__issue, csv_parser, "
+        "nope\n---\nx"
+    )
     assert parse(text).tools == (
         "Read", "Bash(git add:*, git commit:*)", "gh__issue", "csv_parser", "nope",
     )  # fmt: skip
@@ -308,7 +314,7 @@ PIECES = st.sampled_from(
     )
 )
 def test_garbage_gives_a_file_or_its_errors(given_: bytes | list[str]) -> None:
-    """Whatever the bytes, the outcome is a definition or typed errors with places, always the same."""
+    """Whatever the bytes: a definition, or typed errors with places, always the same."""
     data = (
         given_ if isinstance(given_, bytes) else ("---\n" + "\n".join(given_) + "\n---\nx").encode()
     )
@@ -340,10 +346,13 @@ def test_definitions_import_nothing_heavy() -> None:
     """A process that only looks definitions up does not pay for parsers and engines."""
     code = (
         "import sys, caxton.agents.definition, caxton.agents.kinds\n"
-        "heavy = {'wasmtime', 'jsonschema', 'httpx2', 'ruamel.yaml', 'minijinja'} & set(sys.modules)\n"
+        "heavy = {'wasmtime', 'jsonschema', 'httpx2', 'ruamel.yaml', 'minijinja'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(repr(heavy) if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
