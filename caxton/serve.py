@@ -18,7 +18,13 @@ from rich.text import Text
 
 from caxton import __version__
 from caxton.config import Config, Secret
-from caxton.errors import AddressInUse, CaxtonError, ConfigurationError, StorageError
+from caxton.errors import (
+    AddressInUse,
+    CaxtonError,
+    ConfigurationError,
+    StorageError,
+    error_from_code,
+)
 from caxton.node import Node
 from caxton.observe.logs import start_logging
 from caxton.views import AgentView, NodeView
@@ -202,8 +208,10 @@ def _detached(config: Config, console: Console) -> int:
         process.returncode = 0
         return 0
     code = process.wait(config.start_timeout_ms / 1_000 + config.shutdown_timeout_ms / 1_000)
-    text = line.decode("utf-8", "replace").strip()
-    console.print(text or f"the node ended with exit code {code}; see {output}")
+    if b'"failed"' in line:
+        failed = orjson.loads(line)
+        raise error_from_code(failed["code"], failed["fields"])
+    console.print(f"the node ended with exit code {code}; see {output}")
     return code or EXIT_GAVE_UP
 
 
@@ -220,8 +228,8 @@ def _detached_main() -> int:
     try:
         return serve(config)
     except CaxtonError as error:
-        line = {"event": "failed", "code": error.code, "message": str(error)}
-        sys.stderr.write(f"{orjson.dumps(line).decode()}\n")
+        line = {"event": "failed", "code": error.code, "fields": error.fields}
+        sys.stderr.write(f"{orjson.dumps(line, default=str).decode()}\n")
         return exit_code(error)
 
 

@@ -150,6 +150,7 @@ class Picture:
     dead_letters: int
     conversations_open: int
     processes: tuple[ProcessRow, ...]
+    """Those that are not ready first."""
     agents: tuple[AgentRow, ...]
     conversations: tuple[ConversationView, ...]
     events: tuple[Event, ...]
@@ -266,7 +267,9 @@ class MonitorState:
             conversations_open=sum(s.conversations for s in shards),
             processes=tuple(
                 ProcessRow(process, self._percent(process.name))
-                for process in (node.processes if node else ())
+                for process in sorted(
+                    node.processes if node else (), key=lambda one: one.state == "ready"
+                )
             ),
             agents=tuple(_sorted(_matching(rows, matching, _agent_text), sort)),
             conversations=tuple(

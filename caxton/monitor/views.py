@@ -142,7 +142,7 @@ class _Frame:
             line.append(f"{number} {name}", "title" if name == screen.view else "dim")
             line.append("  ")
         matching = f"/ {clean(screen.matching)}" if screen.matching else "/ filter"
-        line.append(f"{matching}  s sort: {screen.sort}  q quit", "dim")
+        line.append(f"q quit  s {screen.sort}  {matching}", "dim")
         return line
 
     # --- parts -------------------------------------------------------------------------------
@@ -160,14 +160,13 @@ class _Frame:
             counts = [wants[0], min(wants[1], 20), min(wants[2], 12)]
         else:
             counts = share(room - FLOW_LINES - 1 - 5, wants, (3, 4, 3))
-        shown = f"{min(counts[1], len(picture.agents))} of {picture.agents_total}"
-        order = "trouble" if self.screen.sort == "trouble" else f"{self.screen.sort}"
+        shown = min(counts[1], len(picture.agents))
         return [
             self._rule("flow, 60 s"),
             *self._flows(),
-            self._rule("processes"),
+            self._rule(_title("processes", counts[0], len(picture.processes))),
             *self._table(PROCESSES, picture.processes[: counts[0]]),
-            self._rule(f"agents by {order}, {shown}"),
+            self._rule(_title(f"agents by {self.screen.sort}", shown, picture.agents_total)),
             *self._table(AGENTS, picture.agents[: counts[1]]),
             self._rule("events"),
             *(self._events(picture.events[: counts[2]]) or [Text("nothing yet", "dim")]),
@@ -179,7 +178,7 @@ class _Frame:
         routing, ack, commit = picture.routing_us, picture.ack_us, picture.commit_us
         pending, limit = picture.pending
         notes = (
-            f"to the agent  p50 {latency_text(routing[0])}  p99 {latency_text(routing[1])}",
+            f"routed  p50 {latency_text(routing[0])}  p99 {latency_text(routing[1])}",
             f"acked  p50 {latency_text(ack[0])}  p99 {latency_text(ack[1])}",
             f"pending {count_text(pending)}/{count_text(limit)}",
         )
@@ -232,3 +231,7 @@ class _Frame:
         where = f"{first + 1} to {first + len(part)} of {len(rows)}" if rows else "none"
         order = f" by {self.screen.sort}" if title == "agents" else ""
         return [self._rule(f"{title}{order}, {where}"), *self._table(columns, part)]
+
+
+def _title(name: str, shown: int, total: int) -> str:
+    return name if shown >= total else f"{name}, {shown} of {total}"

@@ -50,7 +50,7 @@ class DataFolder:
             return
         if not path.is_dir():
             raise ForeignFolder(data=str(path), reason="it is not a folder")
-        names = {entry.name for entry in path.iterdir()}
+        names = {entry.name for entry in path.iterdir()} - {"logs"}
         if names and not names & {"run", "registry", "shards"}:
             raise ForeignFolder(
                 data=str(path), reason=f"it holds other files, such as {min(names)}"

@@ -189,7 +189,7 @@ async def test_calls_of_one_answer_run_beside_each_other(
         await both.wait()
         return ToolResult(True, arguments["path"])
 
-    runner.answer = lambda arguments: wait(arguments)
+    runner.answer = wait
     agent = Agent(runner, [{"tools": [CALL, OTHER, CALL]}, "ok"])
     async with asyncio.timeout(5):
         await agent.answer(ask(), context)
@@ -282,7 +282,7 @@ async def test_a_turn_has_a_deadline(runner: Any, context: Any, ask: Ask) -> Non
         await asyncio.Event().wait()
         raise AssertionError
 
-    runner.answer = lambda arguments: never(arguments)
+    runner.answer = never
     agent = Agent(runner, [CALL], now_ms=lambda: 1_000)
     body = reason(await agent.answer(ask(reply_by=1_005), context))
     assert body["code"] == "TIMEOUT"
@@ -325,7 +325,7 @@ async def test_schema_mode_asks_for_json(runner: Any, context: Any, ask: Ask) ->
     "text",
     [
         'I call:\n```json\n{"name": "csv_parser", "arguments": {"path": "a.csv"}}\n```',
-        'Sure {"a": 1} {"function": {"name": "csv_parser", "arguments": "{\\"path\\": \\"a.csv\\"}"}}',
+        'So {"a": 1} {"function": {"name": "csv_parser", "arguments": "{\\"path\\":\\"a.csv\\"}"}}',
         '{"tool": "csv_parser", "parameters": {"path": "a.csv"}} there',
     ],
 )

@@ -42,7 +42,7 @@ def test_the_short_way_agrees_with_the_parser(lines: list[str]) -> None:
 
 def test_most_files_go_the_short_way() -> None:
     """Plain keys, words in lists of both shapes."""
-    front = "name: A\nversion: 1.0.0\ndescription: Does x, y (and z).\ntools: [a, b]\nrequires:\n  - c\n"
+    front = "name: A\nversion: 1.0.0\ndescription: Does x, (y).\ntools: [a, b]\nrequires:\n  - c\n"
     found = _read_plain(front, "")
     assert found is not None
     assert found.data["tools"] == ["a", "b"]
@@ -111,7 +111,10 @@ def test_the_body_is_verbatim() -> None:
 
 def test_loose_descriptions_are_read_line_by_line() -> None:
     """A text with a colon costs a warning, not the file."""
-    text = "---\nname: x\ndescription: Use when: a\n  <example>b: c</example>\ntools: [Read,\n  Grep]\n---\n"
+    text = (
+        "---\nname: x\ndescription: Use when: a\n  <example>b: c</example>\n"
+        "tools: [Read,\n  Grep]\n---\n"
+    )
     found = read_front_matter(text)
     assert found.data["description"] == "Use when: a <example>b: c</example>"
     assert found.data["tools"] == ["Read", "Grep"]

@@ -130,8 +130,8 @@ async def test_what_a_guest_sends(ask: Ask, context: Any, fake: Any) -> None:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"text", b"[]", b"{}", b'{"receiver":"x"}', b'{"capability":"c","odd":1}', b'{"capability":" "}',
-     b'{"capability":"c","performative":"shout"}', b'{"capability":"c","protocol":""}'],
+    [b"text", b"[]", b"{}", b'{"receiver":"x"}', b'{"capability":"c","odd":1}',
+     b'{"capability":" "}', b'{"capability":"c","performative":"shout"}', b'{"capability":"c","protocol":""}'],
 )  # fmt: skip
 async def test_what_no_message_is_raises(ask: Ask, context: Any, fake: Any, sent: bytes) -> None:
     """A guest that sends nonsense has failed on this message."""
@@ -165,7 +165,7 @@ async def test_a_refused_module_names_the_file(box: Sandbox, tmp_path: Path, dat
 async def test_limits_and_size_are_checked(
     box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module that is not there or too large is refused; a full sandbox is not the file's fault."""
+    """A module that is absent or too large is refused; a full sandbox is not its fault."""
     with pytest.raises(AgentFileInvalid, match="there is no file"):
         behaviour(box, tmp_path / "absent.wasm")
     path = tmp_path / "echo.wasm"

@@ -328,9 +328,13 @@ async def test_network_failures_are_tried_again_until_the_first_token(
         clock=lambda: clock.now, jitter=lambda: 0.5,
     )  # fmt: skip
     heard: list[Any] = []
-    with pytest.raises(ModelUnavailable) as failed:
+
+    async def listen() -> None:
         async for part in made.stream(ASKED):
             heard.append(part)  # noqa: PERF401 - it is kept also when the stream fails
+
+    with pytest.raises(ModelUnavailable) as failed:
+        await listen()
     await made.aclose()
     assert (failed.value.fields["kind"], network.requests) == (kind, requests)
     assert heard == ([Delta("Hel")] if after == HELLO else [])

@@ -80,7 +80,8 @@ async def test_a_script_is_said_in_order(tmp_path: Path) -> None:
     file = tmp_path / "steps.yaml"
     file.write_text(
         "- 'you said {question}'\n- {tool: a, arguments: {x: 1}, usage: 7}\n"
-        "- {tools: [{tool: a, arguments: '{'}, {tool: b}], text: so}\n- {fail: rate}\n- last {result}\n"
+        "- {tools: [{tool: a, arguments: '{'}, {tool: b}], text: so}\n"
+        "- {fail: rate}\n- last {result}\n"
     )
     made = ScriptedProvider(ProviderSettings(base_url=f"file://{file}"))
     assert (await fold(made.stream(ASKED))).text == "you said hi"

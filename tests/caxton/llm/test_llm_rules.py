@@ -86,7 +86,7 @@ def test_questions_about_a_csv_file(question: str, arguments: dict[str, Any]) ->
         ("please mail this email to bob@example.com", "send_mail",
          {"to_email": "bob@example.com", "text": "please mail this email to bob@example.com"}),
         ("raise number 2.5 to power 3", "power", {"base": 2.5, "exponent": 3}),
-        ('{"path": "a.csv", "operation": "sum"}', "csv_parser", {"path": "a.csv", "operation": "sum"}),
+        ('{"path": "a.csv", "limit": 3}', "csv_parser", {"path": "a.csv", "limit": 3}),
     ],
 )  # fmt: skip
 def test_other_tools(question: str, name: str, arguments: dict[str, Any]) -> None:
@@ -214,10 +214,10 @@ async def test_results_without_their_call_are_told_too() -> None:
          "p has 2 values in 3 rows."),
         ('{"operation":"head","columns":["a","b"],"rows":[["1",null]],"rows_total":9}', True,
          "The first rows (9 in all):\na | b\n1 | null"),
-        ('{"operation":"describe","path":"f","columns":[{"name":"a","type":"text"},{"name":"b"},"c"],'
-         '"rows_total":2}', True, "f has 2 rows and these columns: a (text), b, c."),
-        ('{"operation":"mean","column":"p","group_by":"r","groups":[{"group":"N","value":1.5},3,'
-         '{"group":"S","value":2}]}', True, "The mean of p by r: N 1.5; S 2."),
+        ('{"path":"f","columns":[{"name":"a","type":"text"},{"name":"b"},"c"],"rows_total":2}', True,
+         "f has 2 rows and these columns: a (text), b, c."),
+        ('{"operation":"mean","column":"p","group_by":"r","groups":[{"group":"N","value":1.5},3]}',
+         True, "The mean of p by r: N 1.5."),
         ('{"operation":"group","group_by":"r","groups":[{"group":"N","rows":4}]}', True,
          "The rows by r: N 4."),
         ('{"operation":"unique","column":"r","distinct":2,"values":[{"value":"N","count":4},"S"]}',
