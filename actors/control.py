@@ -58,8 +58,8 @@ class ControlChannel:
             with self._lock:
                 self._connection.send(words)
         except (OSError, ValueError):
-            # The supervisor is gone; the listening thread notices too and ends this process.
-            self._ended.set()
+            # The supervisor is gone, which the listening thread notices too: it drains and ends.
+            logger.debug("%s: nobody hears %s", self.name, words[0])
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_S):

@@ -62,7 +62,7 @@ def serve(config: Config, *, detach: bool = False) -> int:
     Raises:
         CaxtonError: it could not start.
     """
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     config = config.absolute()
     if detach:
         return _detached(config, console)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from caxton.agents.behaviour import ToolResult, ToolRunner
-from caxton.agents.definition import AgentDefinition
+from caxton.agents.definition import AgentDefinition, ToolMode
 from caxton.agents.spending import Ledger
 from caxton.agents.tool_modes import calls_of, shape
 from caxton.errors import ModelUnavailable, TurnStopped
@@ -54,11 +54,10 @@ class Turn:
             TurnStopped: it led to no answer.
         """
         messages = list(request.messages)
-        mode = self.definition.llm.tool_mode
         seen: set[tuple[str, str]] = set()
         for number in range(MAX_ROUNDS):
             asked = msgspec.structs.replace(request, messages=tuple(messages))
-            done = await self._ask(shape(asked, mode), conversation)
+            done, mode = await self._ask(asked, conversation)
             text, calls = calls_of(done, mode, self.tools, f"call_{number}")
             if not calls:
                 if not text.strip():
@@ -71,21 +70,24 @@ class Turn:
     def _stopped(self, reason: str) -> TurnStopped:
         return TurnStopped(agent=self.definition.name, reason=reason)
 
-    async def _ask(self, request: Request, conversation: bytes) -> Done:
-        """One answer, from the first provider that gives one."""
+    async def _ask(self, request: Request, conversation: bytes) -> tuple[Done, ToolMode]:
+        """One answer, from the first provider that gives one, and how its tools were asked for."""
         failure: ModelUnavailable | None = None
         for provider, model in self.providers:
             self.ledger.may_call_model(conversation)
             self.ledger.add(conversation, llm_calls=1)
+            mode = self.definition.llm.tool_mode
+            if mode == "schema" and "json_schema" not in provider.capabilities:
+                mode = "native"
             try:
-                named = msgspec.structs.replace(request, model=model)
+                named = shape(msgspec.structs.replace(request, model=model), mode)
                 done = await fold(provider.stream(named), provider.name)
             except ModelUnavailable as error:
                 logger.warning("%s: %s", self.definition.name, error)
                 failure = error
                 continue
             self.ledger.add(conversation, tokens=done.usage.total)
-            return done
+            return done, mode
         raise failure or self._stopped("no provider is set")
 
     async def _call(

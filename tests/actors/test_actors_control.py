@@ -99,8 +99,6 @@ async def test_an_orphan_drains_or_is_ended(
     codes: list[int] = []
     monkeypatch.setattr(actors.control, "ORPHAN_GRACE_S", 0.01)
     monkeypatch.setattr(os, "_exit", codes.append)
-    # The heart would notice first that nobody listens.
-    monkeypatch.setattr(actors.control, "BEAT_S", 600.0)
     control, ours = ends
     ours.close()
     async with asyncio.timeout(5):

@@ -7,7 +7,7 @@ import threading
 import pytest
 from actors_support import Boom, Recorder
 
-from actors import ActorRef, ActorSystem
+from actors import ActorSystem
 from actors.testing import ManualClock, Probe, ProbeLog, SyncDispatcher
 
 
@@ -62,9 +62,11 @@ def test_a_runaway_is_stopped() -> None:
     """Turns that never end raise instead of hanging the test."""
     dispatcher = SyncDispatcher()
     system = ActorSystem("t", dispatcher=dispatcher)
-    refs: list[ActorRef[Probe]] = []
-    ref, _ = Probe.of(system, lambda message: refs[0].tell(message))
-    refs.append(ref)
+
+    def again(message: object) -> None:
+        ref.tell(message)
+
+    ref, _ = Probe.of(system, again)
     ref.tell("again")
     with pytest.raises(RuntimeError, match="50 turns ran and 1 wait"):
         dispatcher.run(limit=50)

@@ -136,6 +136,7 @@ def test_kinds_are_told_by_their_keys() -> None:
         ("limits: {response_timeout: soon}", "limits.response_timeout", 28, "such as 30s"),
         ("limits: {memory: 9GiB}", "limits.memory", 18, "512 MiB"),
         ("limits: {memory: 1}", "limits.memory", 18, "64 KiB"),
+        ("limits: {rate: 0}", "limits.rate", 16, "100/minute"),
         ("limits: {rate: 5/fortnight}", "limits.rate", 16, "10/s"),
         ("limits: {queue: 10001}", "limits.queue", 17, "1 to 10,000"),
         ("limits: {concurrency: true}", "limits.concurrency", 23, "1 to 1,000"),
@@ -331,11 +332,8 @@ def test_garbage_gives_a_file_or_its_errors(given_: bytes | list[str]) -> None:
     data = (
         given_ if isinstance(given_, bytes) else ("---\n" + "\n".join(given_) + "\n---\nx").encode()
     )
-    outcomes = []
     started = time.monotonic()
-    for _ in range(2):
-        outcomes.append(outcome_of(data))
-    assert outcomes[0] == outcomes[1]
+    assert outcome_of(data) == outcome_of(data)
     assert time.monotonic() - started < 10
 
 

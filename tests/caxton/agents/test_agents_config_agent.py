@@ -355,3 +355,13 @@ async def test_other_text_is_the_answer(
     agent = Agent(runner, [text], f"llm: {{tool_mode: {mode}}}")
     assert (await agent.answer(ask(), context)).content == text.encode()
     assert runner.calls == []
+
+
+async def test_a_provider_without_schemas_is_asked_natively(
+    runner: Any, context: Any, ask: Ask
+) -> None:
+    """The mode is for models that need it; the rules know tools as they are."""
+    agent = Agent(runner, [], "llm: {provider: rules, tool_mode: schema}")
+    out = await agent.answer(ask("mean of price in data/x.csv"), context)
+    assert b"is 42.5" in out.content
+    assert len(runner.calls) == 1

@@ -170,3 +170,23 @@ def test_garbage_gives_one_error_or_a_mapping(text: str) -> None:
             assert outcome.rule
         else:
             assert isinstance(outcome, dict)
+
+
+@pytest.mark.parametrize(
+    "front",
+    ["", "a:\n", "a:\nb: c\n", "a: [b, true]\n", "a: null\n", "a:\n  - x\n   - y\n", "a: b\na: c\n",
+     "true: x\n", "  - x\n", "a:\n  - null\n", "a: b: c\n", "a: [b\n", "a: |\n  x\n"],
+)  # fmt: skip
+def test_what_the_short_way_leaves_to_the_parser(front: str) -> None:
+    """Anything that could mean something else."""
+    assert _read_plain(front, "") is None
+
+
+def test_a_body_that_is_no_mapping_of_texts_in_the_parser_itself() -> None:
+    """A fault of the parser on malformed text is the same typed error."""
+    for text in ("a: !!int x", "a: !!float x", "a: !<tag:yaml.org,2002:int> --1"):
+        try:
+            outcome: object = read_front_matter(f"---\n{text}\n---\n").data
+        except FrontMatterError as error:
+            outcome = error.rule
+        assert outcome

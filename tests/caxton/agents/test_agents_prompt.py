@@ -147,7 +147,8 @@ def test_values_that_json_does_not_know_are_shown() -> None:
 
 SNIPPETS = st.sampled_from(
     ["{{", "}}", "{%", "%}", "{#", "#}", " if ", " for ", "endfor", "x", "in", "|", "upper", "'",
-     '"', "(", ")", "{", "}", "~", "-", "raw", "range(9)", "history", "\n", "[", "]", ".", "1", "not"]
+     '"', "(", ")", "{", "}", "~", "-", "raw", "range(9)", "history", "\n", "[", "]", ".", "1",
+     "not"]
 )  # fmt: skip
 
 

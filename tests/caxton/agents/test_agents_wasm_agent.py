@@ -131,7 +131,8 @@ async def test_what_a_guest_sends(ask: Ask, context: Any, fake: Any) -> None:
 @pytest.mark.parametrize(
     "sent",
     [b"text", b"[]", b"{}", b'{"receiver":"x"}', b'{"capability":"c","odd":1}',
-     b'{"capability":" "}', b'{"capability":"c","performative":"shout"}', b'{"capability":"c","protocol":""}'],
+     b'{"capability":" "}', b'{"capability":"c","performative":"shout"}',
+     b'{"capability":"c","protocol":""}'],
 )  # fmt: skip
 async def test_what_no_message_is_raises(ask: Ask, context: Any, fake: Any, sent: bytes) -> None:
     """A guest that sends nonsense has failed on this message."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from stub_llm import Fault, Reply, StubLlm
 
 from caxton.config import Secret
@@ -381,3 +383,41 @@ async def test_an_address_that_is_none_is_an_error_of_the_request() -> None:
     made = OpenAIProvider(ProviderSettings(base_url="ftp://x"))
     error = await failure(made)
     assert error.fields["kind"] in ("request", "network")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab{}", max_size=4),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["choices", "delta", "content", "tool_calls", "function", "name", "arguments", "index",
+             "usage", "prompt_tokens", "error", "message", "finish_reason", "id", "model"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.lists(st.one_of(VALUES.map(json.dumps), st.text('{}[]:a1"', max_size=10)), max_size=5))
+def test_any_stream_ends_in_an_answer_or_the_one_error(events: list[str]) -> None:
+    """Whatever a server says, nothing but Done or ModelUnavailable comes of it."""
+    body = "".join(f"data: {event}\n\n" for event in events).encode()
+    headers = {"content-type": "text/event-stream"}
+    network = httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, content=body))
+    clock = Waits()
+    made = OpenAIProvider(
+        ProviderSettings(base_url="http://stub"), transport=network, sleep=clock.sleep,
+        clock=lambda: clock.now,
+    )  # fmt: skip
+
+    async def outcome() -> Done | ModelUnavailable:
+        try:
+            return await fold(made.stream(ASKED))
+        except ModelUnavailable as error:
+            return error
+        finally:
+            await made.aclose()
+
+    assert isinstance(asyncio.run(outcome()), Done | ModelUnavailable)
