@@ -36,6 +36,14 @@ def until(condition: Callable[[], object], what: str, timeout_s: float = 20.0) -
         time.sleep(0.01)
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class RunningNode:
     """A supervisor that was started as users start it."""
 
