@@ -119,7 +119,11 @@ class Registrar:
                     gone.append(file)
         modules = {path for path in touched if path.suffix not in SUFFIXES}
         for file, record in self._records.items():
-            if modules and record.definition and self.module_file(record.definition) in modules:
+            if (
+                modules
+                and record.definition
+                and self.module_file(file, record.definition) in modules
+            ):
                 changed.append(file)
         return changed, gone
 
@@ -141,7 +145,7 @@ class Registrar:
 
     def _module_time(self, file: str) -> int:
         record = self._records.get(file)
-        module = self.module_file(record.definition) if record and record.definition else None
+        module = self.module_file(file, record.definition) if record and record.definition else None
         try:
             return module.stat().st_mtime_ns if module else 0
         except OSError:
@@ -223,7 +227,7 @@ class Registrar:
             )
         except AgentFileInvalid as error:
             return self._failed(file, known, "too large", since, str(error), 1, 1)
-        fingerprint = self._fingerprint(data, known)
+        fingerprint = self._fingerprint(file, data, known)
         if known is not None and known.fingerprint == fingerprint:
             return None
         try:
@@ -244,7 +248,7 @@ class Registrar:
             revision=0,
             file=file,
             definition=definition,
-            fingerprint=self._fingerprint_of(data, definition),
+            fingerprint=self._fingerprint_of(file, data, definition),
             reload=ReloadRecord(
                 state="loaded" if known is None or known.definition is None else "reloaded",
                 at=time.time_ns() // 1_000_000,
@@ -301,13 +305,13 @@ class Registrar:
             reload=reload,
         )
 
-    def _fingerprint(self, data: bytes, known: AgentRecord | None) -> str:
-        return self._fingerprint_of(data, known.definition if known else None)
+    def _fingerprint(self, file: str, data: bytes, known: AgentRecord | None) -> str:
+        return self._fingerprint_of(file, data, known.definition if known else None)
 
-    def _fingerprint_of(self, data: bytes, definition: AgentDefinition | None) -> str:
+    def _fingerprint_of(self, file: str, data: bytes, definition: AgentDefinition | None) -> str:
         """Hash of the file and of the module it refers to."""
         digest = hashlib.sha256(data)
-        referred = self.module_file(definition) if definition else None
+        referred = self.module_file(file, definition) if definition else None
         if referred is not None:
             try:
                 digest.update(referred.read_bytes())
@@ -315,14 +319,13 @@ class Registrar:
                 digest.update(str(error.errno).encode())
         return digest.hexdigest()
 
-    def module_file(self, definition: AgentDefinition) -> Path | None:
-        """The file beside an agent file that holds its code, when it is one."""
-        if definition.wasm:
-            return self._folder / definition.wasm
-        if definition.python:
-            path = self._folder / f"{definition.python.partition(':')[0].replace('.', '/')}.py"
-            return path if path.is_file() else None
-        return None
+    def module_file(self, file: str, definition: AgentDefinition) -> Path | None:
+        """The file that holds the code of the agent in ``file``, when it is one."""
+        name = definition.module_file
+        if name is None:
+            return None
+        path = (self._folder / file).parent / name
+        return path if definition.wasm or path.is_file() else None
 
     # --- watching ----------------------------------------------------------------------------
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["OpenAIProvider"]
 
 BASE_URL: Final = "https://api.openai.com/v1"
+HOSTED_MODEL: Final = "gpt-4o-mini"
+"""Asked for when neither a base URL nor a model is set."""
+LIST_S: Final = 5.0
 ATTEMPTS: Final = 3
 BACKOFF_S: Final = 0.5
 MAX_WAIT_S: Final = 20.0
@@ -74,6 +77,21 @@ class OpenAIProvider:
         self._clock = clock
         self._jitter = jitter
         self._client: httpx2.AsyncClient | None = None
+        self._default = settings.model
+
+    async def _first_model(self) -> str:
+        """The model to ask when none is named: a local server lists what it has."""
+        if not self._settings.base_url:
+            return HOSTED_MODEL
+        import httpx2
+
+        try:
+            response = await self._opened().get("models", timeout=LIST_S)
+            listed = response.json()["data"]
+            return str(listed[0]["id"])
+        except (httpx2.HTTPError, ValueError, LookupError, TypeError) as error:
+            reason = "no model is named and the server lists none: set llm.model"
+            raise unavailable(self.name, "request", reason) from error
 
     def _opened(self) -> httpx2.AsyncClient:
         if self._client is None:
@@ -95,8 +113,8 @@ class OpenAIProvider:
 
     async def stream(self, request: Request) -> AsyncIterator[Delta | Done]:
         """Answer ``request``; see ``Provider.stream``."""
-        if not (request.model or self._settings.model):
-            raise unavailable(self.name, "request", "no model is named: set llm.model")
+        if not request.model and not self._default:
+            self._default = await self._first_model()
         deadline = self._clock() + self._settings.timeout_ms / 1_000
         attempt = 1
         while True:
@@ -200,7 +218,7 @@ class OpenAIProvider:
 
     def _body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "model": request.model or self._settings.model,
+            "model": request.model or self._default,
             "messages": [_message(one) for one in request.messages],
             "stream": True,
             "stream_options": {"include_usage": True},

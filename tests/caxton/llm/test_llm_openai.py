@@ -358,12 +358,21 @@ async def test_a_call_has_a_deadline() -> None:
     assert "5 ms" in str(error)
 
 
-async def test_without_a_model_nothing_is_asked() -> None:
-    """The error says which setting is missing."""
+async def test_without_a_model_the_first_listed_one_is_asked() -> None:
+    """A local server lists what it has; nobody needs to name its only model."""
     stub = StubLlm("ok")
-    error = await failure(provider(stub), Request((ChatMessage("user", "x"),)))
+    settings = ProviderSettings(base_url="http://stub/v1")
+    made = OpenAIProvider(settings, transport=stub.transport())
+    await fold(made.stream(Request((ChatMessage("user", "x"),))))
+    await made.aclose()
+    assert stub.requests[0]["model"] == "stub"
+
+
+async def test_without_a_model_and_without_a_list_nothing_is_asked() -> None:
+    """The error says which setting is missing."""
+    made = OpenAIProvider(ProviderSettings(base_url="http://127.0.0.1:1/v1"))
+    error = await failure(made, Request((ChatMessage("user", "x"),)))
     assert "llm.model" in str(error)
-    assert stub.requests == []
 
 
 async def test_over_a_real_port() -> None:
