@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -36,6 +36,12 @@ class Secret(str):
     """A text that shows as ``***`` wherever it is printed; ``reveal`` gives the value."""
 
     __slots__ = ()
+
+    def __new__(cls, value: str = "") -> Self:
+        """Wrap a text; wrapping twice is wrapping once."""
+        if isinstance(value, Secret):
+            value = value.reveal()
+        return super().__new__(cls, value)
 
     def __repr__(self) -> str:
         return "'***'" if self else "''"
