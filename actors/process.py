@@ -236,7 +236,7 @@ class ProcessSupervisor:
             return
         if not child.was_ready:
             # It never worked: starting it again and again would only hide why.
-            child.failure = how
+            child.failure = _how(code)
             self._set(child, "failed")
             return
         self._fell(child, normal=code == 0)

@@ -22,8 +22,10 @@ def errors() -> str:
     """Every error code."""
     rows = [
         "# Errors\n",
-        "Each error has a stable code. Over HTTP it is a problem document (RFC 9457); on the "
-        "command line `caxton error CODE` explains it.\n",
+        (
+            "Each error has a stable code. Over HTTP it is a problem document (RFC 9457); on the "
+            "command line `caxton error CODE` explains it.\n"
+        ),
     ]
     for code, cls in sorted(ERRORS.items()):
         again = "yes" if cls.retryable else "no"
@@ -38,8 +40,10 @@ def settings() -> str:
     """Every setting."""
     rows = [
         "# Settings\n",
-        "A value comes from a flag, else an environment variable, else `caxton.toml`, else the "
-        "default. `llm.model` is `model` in the section `[llm]` of the file.\n",
+        (
+            "A value comes from a flag, else an environment variable, else `caxton.toml`, else the "
+            "default. `llm.model` is `model` in the section `[llm]` of the file.\n"
+        ),
         "| setting | environment | allowed | default | meaning |",
         "|---|---|---|---|---|",
     ]

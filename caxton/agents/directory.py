@@ -10,11 +10,11 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from caxton.errors import AgentNotFound, ValidationError
 from caxton.agents.definition import kebab as slug
+from caxton.errors import AgentNotFound, ValidationError
+from caxton.links.wire import shard_of
 from caxton.storage.registry import AgentRecord
 from caxton.types import format_id, named_id, parse_id
-from caxton.links.wire import shard_of
 
 __all__ = ["Directory", "client_identity", "system_identity"]
 

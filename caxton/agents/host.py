@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import traceback as tracebacks
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -113,6 +112,7 @@ class AgentHost:
         self.restarts = 0
         self.mailbox_limit = mailbox
         self._inside: dict[Handling, None] = {}
+        self._emptied = asyncio.Event()
         self._system = system
         self._load = load
         self._event = event
@@ -238,6 +238,8 @@ class AgentHost:
             return
         self.handled += 1
         handling.done(outputs)
+        if not self._inside:
+            self._emptied.set()
 
     def fail(self, handling: Handling, error: BaseException) -> CaxtonError:
         """A message was not handled. Saying so twice changes nothing."""
@@ -252,6 +254,8 @@ class AgentHost:
         if self._inside.pop(handling, _ABSENT) is not _ABSENT:
             self.failed += 1
             handling.failed(failure, text)
+            if not self._inside:
+                self._emptied.set()
         return failure
 
     def gave_up(self, reason: str) -> None:
@@ -263,9 +267,13 @@ class AgentHost:
         """Take no more messages, finish those there are, stop."""
         if self.state is AgentState.RUNNING:
             self.state = advance(self.state, AgentState.DRAINING, self.record.name)
-        deadline = time.monotonic() + timeout_s
-        while self.depth and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        if self._inside:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    self._emptied.clear()
+                    await self._emptied.wait()
+            except TimeoutError:
+                logger.warning("%s stops with %d messages", self.record.name, self.depth)
         if self._ref is not None:
             self._ref.stop(block=False)
         if self._newest is not None and self._newest.started:
@@ -386,7 +394,7 @@ class AgentActor(Actor):
         except asyncio.CancelledError:
             host.fail(handling, AgentNotResponding(agent=host.record.name, state="stopping"))
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the agent's own failure; it restarts
             failure = host.fail(handling, error)
             if isinstance(failure, AgentFailed):
                 logger.warning("agent %s failed: %s", host.record.name, failure)

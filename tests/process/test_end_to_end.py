@@ -115,7 +115,7 @@ def test_a_saved_file_shows_in_the_next_answer_and_a_broken_one_changes_nothing(
 
 
 async def flood(url: str, count: int, node: RunningNode, kills: int) -> dict[str, bool]:
-    """Send ``count`` messages in batches while a shard is killed ``kills`` times; what was acked."""
+    """Send ``count`` messages while shards are killed ``kills`` times; what was acked."""
     rng = random.Random(20_000)
     print("seed 20000")
     acked: dict[str, bool] = {}
