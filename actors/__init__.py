@@ -5,7 +5,16 @@ from actors.clock import Clock, SystemClock
 from actors.control import ControlChannel
 from actors.dispatcher import CooperativeDispatcher, Dispatcher
 from actors.endpoint import LinkClient, LinkServer
-from actors.errors import ActorError, AskFromLoop, FrameError, LinkFull, LinkRefused, MailboxFull
+from actors.errors import (
+    ActorError,
+    AskFromLoop,
+    FrameError,
+    HandlerCancelled,
+    LinkFull,
+    LinkRefused,
+    MailboxFull,
+    SystemStopped,
+)
 from actors.events import DeadLetter, DeadLetters, Event, EventStream
 from actors.link import Identity, Link, Window
 from actors.mailbox import MailboxSpec
@@ -28,6 +37,7 @@ __all__ = [
     "Event",
     "EventStream",
     "FrameError",
+    "HandlerCancelled",
     "Identity",
     "Link",
     "LinkClient",
@@ -43,5 +53,6 @@ __all__ = [
     "RestartTracker",
     "StartFailed",
     "SystemClock",
+    "SystemStopped",
     "Window",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from typing import Any, TypeVar
 
 import pykka
 from pykka._envelope import Envelope
+from pykka.messages import _ActorStop
 
 from actors.cell import Cell, constructing
 from actors.errors import AskFromLoop
@@ -53,10 +55,24 @@ class ActorRef(pykka.ActorRef[A]):
         return super().ask(message, block=block, timeout=timeout)
 
     def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
-        """Stop the actor after what is in its mailbox, as pykka's ``stop``."""
+        """Stop the actor after what is in its mailbox, as pykka's ``stop``.
+
+        The future of ``block=False`` can be awaited; giving up on it leaves nothing behind.
+        """
         if block and self._cell.system.dispatcher.owns_thread():
             raise AskFromLoop(self._cell.path)
-        return super().stop(block=block, timeout=timeout)
+        asked: Future[Any] = self.ask(_ActorStop(), block=False)
+
+        def was_alive(timeout: float | None) -> bool:
+            try:
+                asked.get(timeout=timeout)
+            except pykka.ActorDeadError:
+                return False
+            return True
+
+        stopped = Future[bool].derived(asked)
+        stopped.set_get_hook(was_alive)
+        return stopped.get(timeout=timeout) if block else stopped
 
 
 class Actor(pykka.Actor):
@@ -82,6 +98,16 @@ class Actor(pykka.Actor):
         else:
             cell.ref._actor_weakref = weakref.ref(self)
         self._actor_ref = cell.ref
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse hooks that nobody would await: raises ``TypeError``."""
+        super().__init_subclass__(**kwargs)
+        for name in ("on_start", "on_stop", "on_failure"):
+            if inspect.iscoroutinefunction(cls.__dict__.get(name)):
+                raise TypeError(
+                    f"{cls.__name__}.{name}: a plain function is needed, `async def` given; "
+                    "tell yourself a message and do the asynchronous work in its handler"
+                )
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> Any:

@@ -21,8 +21,9 @@ import pykka
 from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
-from actors.errors import MailboxFull
+from actors.errors import HandlerCancelled, MailboxFull
 from actors.events import DeadLetter
+from actors.future import answer, fail
 from actors.mailbox import MailboxSpec, StopFlag
 from actors.restart import RestartPolicy, RestartTracker
 
@@ -185,8 +186,7 @@ class Cell:
 
     def _refuse(self, envelope: Envelope[Any]) -> None:
         if envelope.reply_to is not None:
-            error = MailboxFull(self.path, self.spec.capacity)
-            envelope.reply_to.set_exception((MailboxFull, error, None))
+            fail(envelope.reply_to, MailboxFull(self.path, self.spec.capacity))
         self.system.dead_letters.add(DeadLetter(envelope, self.path, "mailbox_full"))
 
     def get(self) -> Envelope[Any]:
@@ -223,7 +223,7 @@ class Cell:
                     self._go_async(envelope, result)
                     break
                 if envelope.reply_to is not None:
-                    envelope.reply_to.set(result)
+                    answer(envelope.reply_to, result)
                 self.handled += 1
                 self.redelivered = 0
             except BaseException as error:  # noqa: BLE001 - one actor's failure is its own
@@ -273,7 +273,7 @@ class Cell:
                 if type(result) is CoroutineType:
                     result = await result
                 if current.reply_to is not None:
-                    current.reply_to.set(result)
+                    answer(current.reply_to, result)
                 self.handled += 1
                 self.redelivered = 0
             except BaseException as error:  # noqa: BLE001 - one actor's failure is its own
@@ -309,14 +309,17 @@ class Cell:
             # Cut off by the stop, or failed on its way out.
             self._bury(envelope, "stopped", "".join(traceback.format_exception(error)))
             return
+        if isinstance(error, asyncio.CancelledError) and not (
+            self._task and self._task.cancelling()
+        ):
+            error = HandlerCancelled(self.path, error)
         if envelope.reply_to is not None:
             # pykka's rule: an ask that raises fails its asker, not the actor.
             if isinstance(error, Exception):
-                envelope.reply_to.set_exception((type(error), error, error.__traceback__))
+                fail(envelope.reply_to, error)
                 return
             # What ends this actor must not end its asker too.
-            dead = pykka.ActorDeadError(f"{self.ref} was ended by {error!r}")
-            envelope.reply_to.set_exception((pykka.ActorDeadError, dead, None))
+            fail(envelope.reply_to, pykka.ActorDeadError(f"{self.ref} was ended by {error!r}"))
         actor = self.actor
         text = "".join(traceback.format_exception(error))
         self.system.log_failure(self.path, error)
@@ -422,6 +425,7 @@ class Cell:
     def _end(self) -> None:
         self.stopped.set()
         self.suspended = True
+        self.actor = self.recipe = None  # who keeps the ref must not keep these
         self.system.ended(self)
 
     def _bury_rest(self, reason: str) -> None:
@@ -438,9 +442,9 @@ class Cell:
     def _bury(self, envelope: Envelope[Any], reason: str, text: str = "") -> None:
         if type(envelope.message) is _ActorStop:
             if envelope.reply_to is not None:
-                envelope.reply_to.set(None)
+                answer(envelope.reply_to, None)
             return
         if envelope.reply_to is not None:
-            error = pykka.ActorDeadError(f"{self.ref} stopped before handling the message")
-            envelope.reply_to.set_exception((pykka.ActorDeadError, error, None))
+            dead = pykka.ActorDeadError(f"{self.ref} stopped before handling the message")
+            fail(envelope.reply_to, dead)
         self.system.dead_letters.add(DeadLetter(envelope, self.path, reason, text))

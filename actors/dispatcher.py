@@ -8,6 +8,7 @@ No task, future or lock is made per message.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["CooperativeDispatcher", "Dispatcher", "Turn"]
+
+logger = logging.getLogger("actors")
 
 
 class Turn(Protocol):
@@ -102,7 +105,12 @@ class CooperativeDispatcher:
         throughput = self.throughput
         deadline = time.monotonic() + self._budget_s
         while ready:
-            ready.popleft().turn(throughput)
+            try:
+                ready.popleft().turn(throughput)
+            except Exception:
+                # A cell deals with its actor's failures; what still gets here is a fault of the
+                # runtime, and must not take the turns of the others with it.
+                logger.exception("a turn failed")
             if ready and time.monotonic() >= deadline:
                 break
         if ready and not self._pending:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["ActorError", "AskFromLoop", "FrameError", "LinkFull", "LinkRefused", "MailboxFull"]
+__all__ = [
+    "ActorError",
+    "AskFromLoop",
+    "FrameError",
+    "HandlerCancelled",
+    "LinkFull",
+    "LinkRefused",
+    "MailboxFull",
+    "SystemStopped",
+]
 
 
 class ActorError(Exception):
@@ -35,6 +44,31 @@ class AskFromLoop(ActorError):
             "use ask(..., block=False) and await the future"
         )
         self.path = path
+
+
+class HandlerCancelled(ActorError):
+    """Something a handler awaited was cancelled, and the handler let the cancellation through.
+
+    It is a failure like any other: nobody cancelled the actor itself.
+    """
+
+    code = "handler_cancelled"
+
+    def __init__(self, path: str, cause: BaseException) -> None:
+        super().__init__(f"a handler of {path} awaited something that was cancelled")
+        self.path = path
+        self.__cause__ = cause
+
+
+class SystemStopped(ActorError):
+    """An actor was to be started in a system that has stopped."""
+
+    code = "system_stopped"
+
+    def __init__(self, system: str, actor: str) -> None:
+        super().__init__(f"{actor} not started: the actor system {system!r} has stopped")
+        self.system = system
+        self.actor = actor
 
 
 class FrameError(ActorError):

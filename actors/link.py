@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
                     raise LinkRefused("a frame came before the hello")
                 else:
                     self.link.received(frame)
-        except (ActorError, msgspec.MsgspecError) as error:
+        except (ActorError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.refuse(error)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -160,7 +160,7 @@ class ProcessSupervisor:
     async def _wait_ready(self, child: _Child) -> None:
         try:
             async with asyncio.timeout(child.spec.start_timeout_s):
-                while child.state != "ready":
+                while not child.was_ready:
                     if child.state in ("failed", "stopped"):
                         raise StartFailed(
                             f"{child.spec.name} ended before it was ready ({child.failure})"
@@ -184,7 +184,7 @@ class ProcessSupervisor:
         except OSError as error:
             logger.error("no process for %s: %s", spec.name, error)
             ours.close()
-            self._fell(child, normal=False)
+            self._fell(child, str(error), normal=False)
             return
         finally:
             theirs.close()
@@ -230,19 +230,20 @@ class ProcessSupervisor:
         child.connection = None
         process.join()
         code = process.exitcode
-        self._on_event("exited", child.spec.name, f"pid {process.pid}: {_how(code)}")
+        how = _how(code)
+        self._on_event("exited", child.spec.name, f"pid {process.pid}: {how}")
         if self._stopping or child.state == "stopping":
             self._set(child, "stopped")
             return
+        self._fell(child, how, normal=code == 0)
+
+    def _fell(self, child: _Child, how: str, *, normal: bool) -> None:
+        """Restart a child that ended, or give up."""
         if not child.was_ready:
             # It never worked: starting it again and again would only hide why.
-            child.failure = _how(code)
+            child.failure = how
             self._set(child, "failed")
             return
-        self._fell(child, normal=code == 0)
-
-    def _fell(self, child: _Child, *, normal: bool) -> None:
-        """Restart a child that ended, or give up."""
         kind = child.spec.restart.restart
         if kind == "temporary" or (kind == "transient" and normal):
             self._set(child, "stopped")

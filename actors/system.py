@@ -14,6 +14,7 @@ from actors.actor import Actor, ActorRef
 from actors.cell import Cell
 from actors.clock import Clock, SystemClock
 from actors.dispatcher import CooperativeDispatcher, Dispatcher
+from actors.errors import SystemStopped
 from actors.events import DeadLetters, EventStream
 from actors.mailbox import MailboxSpec
 from actors.restart import RestartPolicy
@@ -43,6 +44,8 @@ class ActorSystem:
         self._cells: dict[Cell, None] = {}
         self._names = itertools.count(1)
         self._empty = asyncio.Event()
+        self._stopping = False
+        self._stopped = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -66,8 +69,13 @@ class ActorSystem:
         """Start an actor and give its ref.
 
         Without ``restart`` a failure stops it, as in pykka. What its constructor or ``on_start``
-        raises comes to the caller.
+        raises comes to the caller. While the system stops, the new actor is told to stop at once.
+
+        Raises:
+            SystemStopped: the system has stopped.
         """
+        if self._stopped:
+            raise SystemStopped(self.name, name or cls.__name__)
         cell = Cell(self, name or f"{cls.__name__}-{next(self._names)}", mailbox, restart)
         cell.recipe = (cls, args, kwargs)
         try:
@@ -78,6 +86,8 @@ class ActorSystem:
         self._cells[cell] = None
         self.events.publish("started", cell.path)
         cell.resume()
+        if self._stopping:
+            ref.stop(block=False)
         return ref
 
     def ended(self, cell: Cell) -> None:
@@ -99,16 +109,19 @@ class ActorSystem:
 
     async def stop(self, timeout_s: float) -> bool:
         """Stop every actor, the last started first; False when some were not done in time."""
+        self._stopping = True
         for cell in reversed(self.cells()):
             if cell.ref is not None and not cell.stopped.is_set():
                 cell.ref.stop(block=False)
-        self._empty.clear()
-        if self._cells:
-            try:
-                async with asyncio.timeout(timeout_s):
+        try:
+            async with asyncio.timeout(timeout_s):
+                # Again, for actors that others start on their way out.
+                while self._cells:
+                    self._empty.clear()
                     await self._empty.wait()
-            except TimeoutError:
-                logger.warning("%d actors of %s did not stop in time", len(self), self.name)
+        except TimeoutError:
+            logger.warning("%d actors of %s did not stop in time", len(self), self.name)
+        self._stopped = True
         left = self.cells()
         for cell in reversed(left):
             cell.stop_now()

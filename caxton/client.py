@@ -1,345 +1,133 @@
-"""Clients of a running node over its REST API: ``Client`` blocks, ``AsyncClient`` awaits.
+"""Clients of a running node: ``Client`` blocks, ``AsyncClient`` is for asyncio.
 
-A message's id is chosen here before the first try. When the connection breaks, or a part of the
-node restarts, the same message goes out again under the same id, and the node recognises it: trying
-again never sends twice.
+::
+
+    with Client("http://127.0.0.1:7878") as client:
+        reply = client.request("mean of price in sales.csv", capability="data-analysis")
+        print(reply.text)
+
+Errors are the classes of ``caxton.errors``, as the node raised them. When no node answers it is
+``NodeUnreachable``, at once if this client never reached one. A node that answered before and
+does not now restarts: messages are then sent again, under the same id so that none is sent twice,
+until ``retry`` seconds have passed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
+import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
+from urllib.parse import urlsplit
 
-import msgspec
-import orjson
-
-from caxton.errors import (
-    CaxtonError,
-    InternalError,
-    NodeUnreachable,
-    ValidationError,
-    error_from_code,
-)
-from caxton.message import Performative
-from caxton.types import MessageBatchSize, MessageTimeoutMs, format_id, new_id
-from caxton.views import (
-    Ack,
-    AgentView,
-    ConversationDetail,
-    ConversationView,
-    Event,
-    NodeView,
-)
+from caxton.api.calls import Calls
+from caxton.api.drafts import Body, Fields, Reply, draft
+from caxton.api.exchange import Answer, Call, Pause, Steps
+from caxton.api.following import Following
+from caxton.api.health import Health, Readiness
+from caxton.errors import CaxtonError, NodeUnreachable, Timeout, ValidationError
+from caxton.message import Message, Performative
+from caxton.views import Ack, AgentView, ConversationDetail, ConversationView, Event, NodeView
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["AsyncClient", "Client", "Reply"]
+__all__ = ["AsyncClient", "Client", "Reply", "draft"]
 
-T = TypeVar("T")
+R = TypeVar("R")
 
-PATIENCE_S = 15.0
-"""How long a request is tried again while the node restarts a part of itself."""
-_FIRST_DELAY_S = 0.1
-_MOST_DELAY_S = 2.0
-_BATCH = int(MessageBatchSize.high)
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """The answer to a request."""
-
-    ack: Ack
-    performative: str
-    content: str
-    sender_name: str
-    message: dict[str, Any]
-    """The JSON form of the reply."""
-
-    @property
-    def good(self) -> bool:
-        """Whether it is an answer and not a FAILURE, REFUSE or NOT_UNDERSTOOD."""
-        return self.performative not in ("failure", "refuse", "not-understood")
+TIMEOUT_S: Final = 30.0
+RETRY_S: Final = 30.0
+CONNECT_S: Final = 5.0
+IDLE_S: Final = 30.0
+"""How long an idle connection is kept; the node keeps it longer."""
+CONNECTIONS: Final = 100
+REPLY_MS: Final = 30_000
 
 
-def _error(status: int, content: bytes) -> CaxtonError:
-    """The error that a problem document tells of."""
+def _checked(url: str) -> str:
     try:
-        body = orjson.loads(content)
-        fields = dict(body.get("fields") or {})
-        for name in ("message_id", "conversation_id"):
-            if name in body:
-                fields[name] = body[name]
-        return error_from_code(str(body["code"]), fields)
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return InternalError(reason=f"HTTP status {status} without a problem document")
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValidationError(
+            field="url", value=url, allowed="such as http://127.0.0.1:7878, or https"
+        )
+    return url.rstrip("/")
 
 
-def _message(
-    content: object,
-    to: str | None,
-    capability: str | None,
-    performative: Performative | str,
-    conversation_id: str | None,
-    options: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    if (to is None) == (capability is None):
-        given = "both" if to is not None else "neither"
-        raise ValidationError(field="to", value=given, allowed="one of to and capability")
-    act = performative.value if isinstance(performative, Performative) else performative
-    body: dict[str, Any] = {
-        "message_id": format_id(new_id()),
-        "performative": act,
-        "content": content.decode() if isinstance(content, bytes) else content,
+def _settings(url: str) -> dict[str, Any]:
+    import httpx2
+
+    settings: dict[str, Any] = {
+        "base_url": url,
+        "headers": {"Accept": "application/json"},
+        "limits": httpx2.Limits(max_connections=CONNECTIONS, keepalive_expiry=IDLE_S),
+        # A proxy of the environment cannot reach what is loopback here.
+        "trust_env": urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"),
     }
-    if to is not None:
-        body["receiver"] = to
-    if capability is not None:
-        body["capability"] = capability
-    if conversation_id is not None:
-        body["conversation_id"] = conversation_id
-    if options:
-        body["delivery_options"] = dict(options)
-    return body
+    if url.startswith("http:"):
+        # Loading the trusted certificates takes 35 ms, and nothing here uses them.
+        settings["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return settings
 
 
-def _reply(body: dict[str, Any]) -> Reply:
-    message = body.pop("reply")
-    return Reply(
-        ack=msgspec.convert(body, Ack),
-        performative=message["performative"],
-        content=message.get("content", ""),
-        sender_name=message.get("sender_name", ""),
-        message=message,
-    )
+def _request(call: Call) -> dict[str, Any]:
+    import httpx2
+
+    given: dict[str, Any] = {
+        "timeout": httpx2.Timeout(call.timeout_s, connect=min(call.timeout_s, CONNECT_S))
+    }
+    if call.query:
+        given["params"] = dict(call.query)
+    if call.headers:
+        given["headers"] = dict(call.headers)
+    if call.body is not None:
+        given["content"] = call.body
+        given["headers"] = {"Content-Type": "application/json", **call.headers}
+    return given
 
 
-class AsyncClient:
-    """Talks to a node at ``url``. An async context manager.
+def _answer(response: httpx2.Response) -> Answer:
+    media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    after = response.headers.get("retry-after", "")
+    return Answer(response.status_code, media, response.content, after)
 
-    Args:
-        url: such as ``http://127.0.0.1:8080``.
-        patience_s: how long a request is tried again while the node does not answer; 0 for once.
-        transport: an httpx2 transport, for tests.
-    """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        patience_s: float = PATIENCE_S,
-        transport: httpx2.AsyncBaseTransport | None = None,
-    ) -> None:
-        import httpx2
+def _failure(error: Exception, url: str, timeout_s: float) -> CaxtonError:
+    """What a transport's failure means: nobody there, or no answer in time."""
+    import httpx2
 
-        self.url = url.rstrip("/")
-        self._patience_s = patience_s
-        self._http = httpx2.AsyncClient(
-            base_url=self.url,
-            transport=transport,
-            timeout=httpx2.Timeout(30.0, connect=5.0),
-            limits=httpx2.Limits(max_connections=100),
-            trust_env=False,
-        )
-        self._broken = (httpx2.TransportError,)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Any = None,
-        timeout_s: float = 30.0,
-        query: Mapping[str, str] | None = None,
-    ) -> Any:
-        deadline = time.monotonic() + self._patience_s
-        delay = _FIRST_DELAY_S
-        content = None if body is None else orjson.dumps(body)
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        while True:
-            failure: CaxtonError
-            try:
-                response = await self._http.request(
-                    method, path, content=content, headers=headers, params=query, timeout=timeout_s
-                )
-                if response.is_success:
-                    return orjson.loads(response.content)
-                failure = _error(response.status_code, response.content)
-                again = failure.retryable and response.status_code in (429, 503)
-            except self._broken as error:
-                failure = NodeUnreachable(url=self.url, reason=str(error) or type(error).__name__)
-                again = True
-            left = deadline - time.monotonic()
-            if not again or left <= 0:
-                raise failure
-            await asyncio.sleep(min(left, delay * random.uniform(0.5, 1.0)))
-            delay = min(_MOST_DELAY_S, delay * 2)
-
-    async def send(
-        self,
-        content: object,
-        *,
-        to: str | None = None,
-        capability: str | None = None,
-        performative: Performative | str = Performative.INFORM,
-        conversation_id: str | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> Ack:
-        """Send a message; returns once it is journaled.
-
-        Args:
-            content: text, or what is sent as JSON.
-            to: the agent's name or id; or
-            capability: what the receiver must be able to do.
-            performative: the act.
-            conversation_id: the conversation to stay in.
-            options: ``priority``, ``timeout_ms``, ``require_receipt``, ``max_retries``.
-
-        Raises:
-            CaxtonError: it was refused, or no node answered.
-        """
-        body = _message(content, to, capability, performative, conversation_id, options)
-        return msgspec.convert(await self._call("POST", "/api/v1/messages", body=body), Ack)
-
-    async def request(
-        self,
-        content: object,
-        *,
-        to: str | None = None,
-        capability: str | None = None,
-        performative: Performative | str = Performative.REQUEST,
-        conversation_id: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        timeout_ms: int = 30_000,
-    ) -> Reply:
-        """Send a message and wait at most ``timeout_ms`` for its reply.
-
-        Raises:
-            Timeout: it was accepted and no reply came; its fields name the conversation.
-            CaxtonError: it was refused, or no node answered.
-        """
-        MessageTimeoutMs.parse(timeout_ms, "timeout_ms")
-        body = _message(content, to, capability, performative, conversation_id, options)
-        answer = await self._call(
-            "POST",
-            "/api/v1/messages",
-            body=body,
-            timeout_s=timeout_ms / 1_000 + 10,
-            query={"wait": f"{timeout_ms}ms"},
-        )
-        return _reply(answer)
-
-    async def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Ack | CaxtonError]:
-        """Send messages in their JSON form, 1,000 to a request; one outcome each, in order."""
-        bodies = [
-            dict(one) if "message_id" in one else {"message_id": format_id(new_id()), **one}
-            for one in messages
-        ]
-        outcomes: list[Ack | CaxtonError] = []
-        for start in range(0, len(bodies), _BATCH):
-            part = {"messages": bodies[start : start + _BATCH]}
-            answer = await self._call("POST", "/api/v1/messages/batch", body=part, timeout_s=60)
-            for item in answer["items"]:
-                problem = item.get("error")
-                outcomes.append(
-                    msgspec.convert(item, Ack)
-                    if problem is None
-                    else error_from_code(problem["code"], dict(problem.get("fields") or {}))
-                )
-        return outcomes
-
-    async def _pages(self, path: str, kind: type[T], limit: int | None) -> list[T]:
-        found: list[T] = []
-        token = ""
-        while limit is None or len(found) < limit:
-            size = 1_000 if limit is None else min(1_000, limit - len(found))
-            query = {"page_size": str(size)} | ({"page_token": token} if token else {})
-            answer = await self._call("GET", path, query=query)
-            found += [msgspec.convert(item, kind) for item in answer["items"]]
-            token = answer["next_page_token"]
-            if not token:
-                break
-        return found
-
-    async def agents(self) -> list[AgentView]:
-        """All agents."""
-        return await self._pages("/api/v1/agents", AgentView, None)
-
-    async def agent(self, name_or_id: str) -> AgentView:
-        """One agent. Raises AgentNotFound."""
-        return msgspec.convert(await self._call("GET", f"/api/v1/agents/{name_or_id}"), AgentView)
-
-    async def conversations(self, limit: int = 50) -> list[ConversationView]:
-        """Conversations, the newest activity first."""
-        return await self._pages("/api/v1/conversations", ConversationView, limit)
-
-    async def conversation(self, conversation_id: str) -> ConversationDetail:
-        """One conversation with its messages. Raises ConversationNotFound."""
-        answer = await self._call("GET", f"/api/v1/conversations/{conversation_id}")
-        return msgspec.convert(answer, ConversationDetail)
-
-    async def node(self) -> NodeView:
-        """The node at one glance."""
-        return msgspec.convert(await self._call("GET", "/api/v1/node"), NodeView)
-
-    async def health(self) -> bool:
-        """Whether the node's gateway lives."""
-        try:
-            return bool((await self._call("GET", "/health"))["status"] == "healthy")
-        except NodeUnreachable:
-            return False
-
-    async def ready(self) -> bool:
-        """Whether the node takes messages."""
-        try:
-            return bool((await self._call("GET", "/ready"))["status"] == "ready")
-        except CaxtonError:
-            return False
-
-    async def events(self, after: int | None = None) -> AsyncIterator[Event]:
-        """Recent events later than ``after``, then live ones, until the node ends the stream."""
-        headers = {} if after is None else {"Last-Event-ID": str(after)}
-        try:
-            async with self._http.stream(
-                "GET", "/api/v1/events", headers=headers, timeout=None
-            ) as response:
-                if not response.is_success:
-                    raise _error(response.status_code, await response.aread())
-                async for line in response.aiter_lines():
-                    if line.startswith("data: {") and len(line) > len("data: {}"):
-                        yield msgspec.json.decode(line[6:], type=Event)
-        except self._broken as error:
-            raise NodeUnreachable(url=self.url, reason=str(error)) from error
+    if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
+        return Timeout(what=f"answer from {url}", timeout_ms=round(timeout_s * 1_000))
+    connected = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+    reason = str(error) or type(error).__name__
+    return NodeUnreachable(url=url, reason=reason, connected=connected)
 
 
 class Client:
-    """``AsyncClient`` for code without an event loop: the same methods, blocking.
+    """A blocking client; may be used by several threads.
 
-    It runs a loop of its own, so it must not be used where a loop runs.
+    Args:
+        url: base URL of the node.
+        timeout: how long a call may take, in seconds.
+        retry: how long sending is repeated while the node restarts, in seconds; at most
+            ``timeout``.
+
+    Raises:
+        ValidationError: ``url`` is no URL of a node.
     """
 
-    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
-        self._runner = asyncio.Runner()
-        self._client = AsyncClient(url, patience_s=patience_s)
-        self.url = self._client.url
+    def __init__(self, url: str, *, timeout: float = TIMEOUT_S, retry: float = RETRY_S) -> None:
+        import httpx2
+
+        self.url = _checked(url)
+        self._calls = Calls(self.url, timeout_s=timeout, retry_s=retry)
+        self._http = httpx2.Client(**_settings(self.url))
 
     def __enter__(self) -> Self:
         return self
@@ -353,64 +141,271 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
-        self._runner.run(self._client.aclose())
-        self._runner.close()
+        """Close the connections. Event iterators end."""
+        self._http.close()
 
-    def _run(self, call: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
-        async def work() -> T:
-            return await call(*args, **kwargs)
+    def _run(self, steps: Steps[R]) -> R:
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Pause):
+                    time.sleep(step.seconds)
+                    step = steps.send(None)
+                    continue
+                try:
+                    answer = self._exchange(step)
+                except CaxtonError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            result: R = end.value
+            return result
 
-        return self._runner.run(work())
+    def _exchange(self, call: Call) -> Answer:
+        import httpx2
 
-    def send(self, content: object, **options: Any) -> Ack:
-        """Send a message; see ``AsyncClient.send``."""
-        return self._run(self._client.send, content, **options)
+        if self._http.is_closed:
+            raise NodeUnreachable(url=self.url, reason="this client is closed")
+        try:
+            return _answer(self._http.request(call.method, call.path, **_request(call)))
+        except httpx2.RequestError as error:
+            raise _failure(error, self.url, call.timeout_s) from error
 
-    def request(self, content: object, **options: Any) -> Reply:
-        """Send a message and wait for its reply; see ``AsyncClient.request``."""
-        return self._run(self._client.request, content, **options)
+    def send(self, content: bytes | str = b"", **fields: Unpack[Fields]) -> Ack:
+        """Send a message and wait until it is accepted.
 
-    def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Ack | CaxtonError]:
-        """Send many messages; see ``AsyncClient.send_many``."""
-        return self._run(self._client.send_many, messages)
+        Args:
+            content: what to say.
+            fields: the arguments of ``draft``: ``to`` or ``capability``, ``performative``
+                (INFORM when not given), ``conversation_id``, ``options`` and so on.
 
-    def agents(self) -> list[AgentView]:
-        """All agents."""
-        return self._run(self._client.agents)
+        Raises:
+            CaxtonError: it was not accepted, as far as the node could say.
+        """
+        fields.setdefault("performative", Performative.INFORM)
+        body = draft(content, **fields)
+        return self._run(self._calls.send(body))
+
+    def send_many(self, messages: Iterable[Body | Message]) -> list[Ack | CaxtonError]:
+        """Send messages, in chunks of up to 1,000; one outcome for each, in order.
+
+        Args:
+            messages: as ``draft`` or ``make_message`` make them.
+
+        Raises:
+            NodeUnreachable: no node answers, and nothing was sent.
+        """
+        return self._run(self._calls.send_many(messages))
+
+    def request(
+        self, content: bytes | str = b"", *, timeout_ms: int = REPLY_MS, **fields: Unpack[Fields]
+    ) -> Reply:
+        """Send a message and wait for its reply, at most ``timeout_ms`` (1,000 to 300,000).
+
+        A FAILURE or REFUSE is a reply too, no error. The other arguments are those of ``draft``;
+        the act is REQUEST when not given.
+
+        Raises:
+            Timeout: accepted, and no reply in time; its fields name message and conversation.
+            CaxtonError: it was not accepted.
+        """
+        body = draft(content, **fields)
+        return self._run(self._calls.request(body, timeout_ms))
+
+    def agents(self, *, state: str | None = None, capability: str | None = None) -> list[AgentView]:
+        """All agents, by name; only those in a state, or that offer a capability."""
+        return self._run(self._calls.agents(state, capability))
 
     def agent(self, name_or_id: str) -> AgentView:
         """One agent. Raises AgentNotFound."""
-        return self._run(self._client.agent, name_or_id)
+        return self._run(self._calls.agent(name_or_id))
 
     def conversations(self, limit: int = 50) -> list[ConversationView]:
-        """Conversations, the newest activity first."""
-        return self._run(self._client.conversations, limit)
+        """At most ``limit`` conversations, the newest activity first."""
+        return self._run(self._calls.conversations(limit))
 
-    def conversation(self, conversation_id: str) -> ConversationDetail:
-        """One conversation with its messages. Raises ConversationNotFound."""
-        return self._run(self._client.conversation, conversation_id)
+    def conversation(self, conversation_id: bytes | str) -> ConversationDetail:
+        """One conversation with its messages in order. Raises ConversationNotFound."""
+        return self._run(self._calls.conversation(conversation_id))
 
     def node(self) -> NodeView:
         """The node at one glance."""
-        return self._run(self._client.node)
+        return self._run(self._calls.node())
 
-    def health(self) -> bool:
-        """Whether the node's gateway lives."""
-        return self._run(self._client.health)
+    def health(self) -> Health:
+        """Whether the API's process lives."""
+        return self._run(self._calls.health())
 
-    def ready(self) -> bool:
-        """Whether the node takes messages."""
-        return self._run(self._client.ready)
+    def ready(self) -> Readiness:
+        """Whether the node takes messages, and what stands against it."""
+        return self._run(self._calls.ready())
 
-    def events(self, after: int | None = None) -> Iterator[Event]:
-        """Recent events later than ``after``, then live ones."""
-        following = self._client.events(after)
-        try:
-            while True:
-                try:
-                    yield self._run(anext, following)
-                except StopAsyncIteration:
+    def events(self, after: int | None = None, types: Sequence[str] = ()) -> Iterator[Event]:
+        """Follow what happens on the node; ends when the client is closed.
+
+        A lost connection is taken up again where it was lost.
+
+        Args:
+            after: only events with greater ids; None for all that are kept, then new ones.
+            types: only events whose type begins with one of these.
+
+        Raises:
+            NodeUnreachable: no node answers, or none again within ``retry`` seconds.
+        """
+        import httpx2
+
+        following = Following(self._calls, after, types)
+        while not self._http.is_closed:
+            call = following.call()
+            try:
+                with self._http.stream(call.method, call.path, **_request(call)) as response:
+                    if not following.opened(response.status_code):
+                        response.read()
+                        following.refused(_answer(response))
+                    for one in httpx2.EventSource(response):
+                        event = following.take(one.event, one.data, one.id)
+                        if event is not None:
+                            yield event
+                pause = following.ended()
+            except (httpx2.RequestError, httpx2.StreamError) as error:
+                if self._http.is_closed:
                     return
-        finally:
-            self._run(following.aclose)  # type: ignore[attr-defined]  # an async generator
+                pause = following.lost(_failure(error, self.url, call.timeout_s))
+            time.sleep(pause)
+
+
+class AsyncClient:
+    """A client for asyncio; its methods are those of ``Client``.
+
+    Args:
+        url: base URL of the node.
+        timeout: how long a call may take, in seconds.
+        retry: how long sending is repeated while the node restarts, in seconds; at most
+            ``timeout``.
+
+    Raises:
+        ValidationError: ``url`` is no URL of a node.
+    """
+
+    def __init__(self, url: str, *, timeout: float = TIMEOUT_S, retry: float = RETRY_S) -> None:
+        import httpx2
+
+        self.url = _checked(url)
+        self._calls = Calls(self.url, timeout_s=timeout, retry_s=retry)
+        self._http = httpx2.AsyncClient(**_settings(self.url))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Event iterators end."""
+        await self._http.aclose()
+
+    async def _run(self, steps: Steps[R]) -> R:
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Pause):
+                    await asyncio.sleep(step.seconds)
+                    step = steps.send(None)
+                    continue
+                try:
+                    answer = await self._exchange(step)
+                except CaxtonError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+
+    async def _exchange(self, call: Call) -> Answer:
+        import httpx2
+
+        if self._http.is_closed:
+            raise NodeUnreachable(url=self.url, reason="this client is closed")
+        try:
+            return _answer(await self._http.request(call.method, call.path, **_request(call)))
+        except httpx2.RequestError as error:
+            raise _failure(error, self.url, call.timeout_s) from error
+
+    async def send(self, content: bytes | str = b"", **fields: Unpack[Fields]) -> Ack:
+        """Send a message and wait until it is accepted, as ``Client.send``."""
+        fields.setdefault("performative", Performative.INFORM)
+        body = draft(content, **fields)
+        return await self._run(self._calls.send(body))
+
+    async def send_many(self, messages: Iterable[Body | Message]) -> list[Ack | CaxtonError]:
+        """Send messages in chunks, as ``Client.send_many``."""
+        return await self._run(self._calls.send_many(messages))
+
+    async def request(
+        self, content: bytes | str = b"", *, timeout_ms: int = REPLY_MS, **fields: Unpack[Fields]
+    ) -> Reply:
+        """Send a message and wait for its reply, as ``Client.request``."""
+        body = draft(content, **fields)
+        return await self._run(self._calls.request(body, timeout_ms))
+
+    async def agents(
+        self, *, state: str | None = None, capability: str | None = None
+    ) -> list[AgentView]:
+        """All agents, by name; only those in a state, or that offer a capability."""
+        return await self._run(self._calls.agents(state, capability))
+
+    async def agent(self, name_or_id: str) -> AgentView:
+        """One agent. Raises AgentNotFound."""
+        return await self._run(self._calls.agent(name_or_id))
+
+    async def conversations(self, limit: int = 50) -> list[ConversationView]:
+        """At most ``limit`` conversations, the newest activity first."""
+        return await self._run(self._calls.conversations(limit))
+
+    async def conversation(self, conversation_id: bytes | str) -> ConversationDetail:
+        """One conversation with its messages in order. Raises ConversationNotFound."""
+        return await self._run(self._calls.conversation(conversation_id))
+
+    async def node(self) -> NodeView:
+        """The node at one glance."""
+        return await self._run(self._calls.node())
+
+    async def health(self) -> Health:
+        """Whether the API's process lives."""
+        return await self._run(self._calls.health())
+
+    async def ready(self) -> Readiness:
+        """Whether the node takes messages, and what stands against it."""
+        return await self._run(self._calls.ready())
+
+    async def events(
+        self, after: int | None = None, types: Sequence[str] = ()
+    ) -> AsyncIterator[Event]:
+        """Follow what happens on the node, as ``Client.events``."""
+        import httpx2
+
+        following = Following(self._calls, after, types)
+        while not self._http.is_closed:
+            call = following.call()
+            try:
+                async with self._http.stream(call.method, call.path, **_request(call)) as response:
+                    if not following.opened(response.status_code):
+                        await response.aread()
+                        following.refused(_answer(response))
+                    async for one in httpx2.EventSource(response):
+                        event = following.take(one.event, one.data, one.id)
+                        if event is not None:
+                            yield event
+                pause = following.ended()
+            except (httpx2.RequestError, httpx2.StreamError) as error:
+                if self._http.is_closed:
+                    return
+                pause = following.lost(_failure(error, self.url, call.timeout_s))
+            await asyncio.sleep(pause)

@@ -42,6 +42,7 @@ __all__ = [
     "InternalError",
     "InvalidState",
     "MessageTooLarge",
+    "MethodNotAllowed",
     "ModelError",
     "ModelUnavailable",
     "NoCapabilityProviders",
@@ -56,6 +57,7 @@ __all__ = [
     "QueueFull",
     "RateLimited",
     "ReloadFailed",
+    "RequestTimeout",
     "ResourceError",
     "RoutingError",
     "SecurityError",
@@ -67,6 +69,7 @@ __all__ = [
     "ToolFailed",
     "ToolNotAllowed",
     "TurnStopped",
+    "UnsupportedMediaType",
     "ValidationError",
     "error_from_code",
 ]
@@ -74,21 +77,22 @@ __all__ = [
 ERRORS: dict[str, type[CaxtonError]] = {}
 """Every error that can be raised, by its stable code."""
 
-_SHOWN = 80
+_SHOWN = 200
+_LONGEST = {"value": 80, "allowed": 500, "near": 500, "reason": 500, "detail": 1_000, "rule": 500}
+"""Characters that a field keeps: least of what came from outside, most of what is ours."""
 
 
-def _shorten(value: object) -> object:
-    text = value if isinstance(value, str) else None
-    if text is not None and len(text) > _SHOWN:
-        return text[: _SHOWN - 1] + "…"
+def _shorten(value: object, longest: int) -> object:
+    if isinstance(value, str) and len(value) > longest:
+        return value[: longest - 1] + "…"
     return value
 
 
 class CaxtonError(Exception):
     """Root of the tree. Subclasses are rows of the error table.
 
-    Construct with the row's named fields; long text values are cut to 80 characters so that an
-    error never echoes a whole body. ``fields`` keeps what was given, for problem documents.
+    Construct with the row's named fields; long texts are cut, so that an error never
+    echoes a whole body. ``fields`` keeps what was given, for problem documents.
     """
 
     code: ClassVar[str] = "INTERNAL_ERROR"
@@ -107,7 +111,9 @@ class CaxtonError(Exception):
             ERRORS[cls.code] = cls
 
     def __init__(self, **fields: object) -> None:
-        self.fields: dict[str, object] = {key: _shorten(value) for key, value in fields.items()}
+        self.fields: dict[str, object] = {
+            key: _shorten(value, _LONGEST.get(key, _SHOWN)) for key, value in fields.items()
+        }
         super().__init__(self.detail)
 
     @property
@@ -258,6 +264,37 @@ class NotFound(RoutingError):
     remedy = "See the routes at /openapi.json."
 
 
+class MethodNotAllowed(RoutingError):
+    """The resource does not take this HTTP method."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+    title = "Method not allowed"
+    text = "{method} given, {allowed} allowed"
+    remedy = "See the routes at /openapi.json."
+
+
+class UnsupportedMediaType(RoutingError):
+    """The request's body is in a form that is not read here. Nothing was parsed."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+    title = "Unsupported media type"
+    text = "`{field}`: {value} given, {allowed} allowed"
+    remedy = "Send JSON in UTF-8, uncompressed, with `Content-Type: application/json`."
+
+
+class RequestTimeout(ResourceError):
+    """The request's body did not arrive in time. Nothing was parsed."""
+
+    code = "REQUEST_TIMEOUT"
+    status = 408
+    title = "Request timed out"
+    text = "the body did not arrive whole within {timeout_ms} ms"
+    remedy = "Send the request again over a connection that is fast enough for it."
+    retryable = True
+
+
 class ConversationNotFound(RoutingError):
     """No conversation has this id, or its history has been pruned."""
 
@@ -279,7 +316,7 @@ class ValidationError(RoutingError):
 
     def __init__(self, *, field: str, value: object, allowed: str) -> None:
         shown = value if isinstance(value, str) and value.isprintable() else repr(value)
-        super().__init__(field=field, value=_shorten(shown), allowed=allowed)
+        super().__init__(field=field, value=shown, allowed=allowed)
 
 
 class NoCapabilityProviders(RoutingError):
@@ -398,7 +435,7 @@ class ConfigInvalid(ConfigurationError):
     remedy = "Correct the setting; `caxton config show` lists all of them."
 
     def __init__(self, *, field: str, value: object, allowed: str, origin: str) -> None:
-        super().__init__(field=field, value=_shorten(repr(value)), allowed=allowed, origin=origin)
+        super().__init__(field=field, value=repr(value), allowed=allowed, origin=origin)
 
 
 class NodeAlreadyRunning(ConfigurationError):

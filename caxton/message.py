@@ -12,7 +12,6 @@ import base64
 import binascii
 import datetime as dt
 import difflib
-import enum
 import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
@@ -21,6 +20,8 @@ import msgspec
 import orjson
 
 from caxton.errors import MessageTooLarge, ValidationError
+from caxton.performative import FailureReason, Performative, parse_performative
+from caxton.trace_context import TraceContext, parse_traceparent
 from caxton.types import (
     AgentId,
     CapabilityName,
@@ -34,8 +35,6 @@ from caxton.types import (
     MessageTimeoutMs,
     OntologyName,
     ProtocolName,
-    SpanId,
-    TraceId,
     derived_id,
     format_id,
     new_id,
@@ -55,93 +54,11 @@ __all__ = [
     "make_message",
     "make_reply",
     "parse_performative",
+    "parse_traceparent",
     "to_json",
 ]
 
 MAX_CONTENT: Final = int(MessageContent.high)
-
-
-class Performative(enum.Enum):
-    """The communicative acts of FIPA SC00037, and Caxton's two."""
-
-    ACCEPT_PROPOSAL = "accept-proposal"
-    AGREE = "agree"
-    CANCEL = "cancel"
-    CFP = "cfp"
-    CONFIRM = "confirm"
-    DISCONFIRM = "disconfirm"
-    FAILURE = "failure"
-    INFORM = "inform"
-    INFORM_IF = "inform-if"
-    INFORM_REF = "inform-ref"
-    NOT_UNDERSTOOD = "not-understood"
-    PROPAGATE = "propagate"
-    PROPOSE = "propose"
-    PROXY = "proxy"
-    QUERY_IF = "query-if"
-    QUERY_REF = "query-ref"
-    REFUSE = "refuse"
-    REJECT_PROPOSAL = "reject-proposal"
-    REQUEST = "request"
-    REQUEST_WHEN = "request-when"
-    REQUEST_WHENEVER = "request-whenever"
-    SUBSCRIBE = "subscribe"
-    HEARTBEAT = "heartbeat"
-    CAPABILITY = "capability"
-
-
-_BY_NAME = {item.value: item for item in Performative} | {"query": Performative.QUERY_REF}
-
-
-def parse_performative(text: object, field: str = "performative") -> Performative:
-    """Read a performative in any case, with ``-`` or ``_``; ``query`` means ``query-ref``.
-
-    Raises:
-        ValidationError: it is none of them; the text names the nearest.
-    """
-    if isinstance(text, Performative):
-        return text
-    if isinstance(text, str):
-        name = text.strip().lower().replace("_", "-")
-        found = _BY_NAME.get(name)
-        if found is not None:
-            return found
-        near = difflib.get_close_matches(name, _BY_NAME, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-    else:
-        hint = ""
-    raise ValidationError(
-        field=field,
-        value=text,
-        allowed=f"a FIPA performative such as request, inform, query-ref, cfp{hint}",
-    )
-
-
-class FailureReason(enum.Enum):
-    """Why a message could not be handled, as a FAILURE names it."""
-
-    AGENT_NOT_FOUND = "AgentNotFound"
-    AGENT_NOT_RESPONDING = "AgentNotResponding"
-    NETWORK_ERROR = "NetworkError"
-    RESOURCE_EXHAUSTED = "ResourceExhausted"
-    MESSAGE_TOO_LARGE = "MessageTooLarge"
-    INVALID_MESSAGE = "InvalidMessage"
-    CIRCUIT_BREAKER_OPEN = "CircuitBreakerOpen"
-    QUEUE_FULL = "QueueFull"
-    TIMEOUT = "Timeout"
-
-
-class TraceContext(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """W3C trace context: whose request this message belongs to."""
-
-    trace_id: Annotated[str, msgspec.Meta(min_length=32, max_length=32)]
-    span_id: Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
-    sampled: bool = False
-
-    @property
-    def traceparent(self) -> str:
-        """The value of the ``traceparent`` header."""
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
 class DeliveryOptions(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -218,7 +135,7 @@ def decode(data: bytes | memoryview | msgspec.Raw) -> Message:
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValidationError(
             field="message",
             value=f"{len(memoryview(data)):,} bytes that do not decode",
@@ -466,25 +383,6 @@ def _options(value: object) -> DeliveryOptions:
             value.get("max_retries", MaxRetries.default), "delivery_options.max_retries"
         ),
     )
-
-
-def parse_traceparent(value: object, field: str = "traceparent") -> TraceContext:
-    """Read a W3C ``traceparent`` of version 00.
-
-    Raises:
-        ValidationError: it is not one.
-    """
-    parts = value.split("-") if isinstance(value, str) else []
-    if len(parts) == 4 and parts[0] == "00" and len(parts[3]) == 2:
-        try:
-            return TraceContext(
-                TraceId.parse(parts[1], field),
-                SpanId.parse(parts[2], field),
-                bool(int(parts[3], 16) & 1),
-            )
-        except ValueError as error:
-            raise ValidationError(field=field, value=value, allowed="W3C flags") from error
-    raise ValidationError(field=field, value=value, allowed="a W3C traceparent of version 00")
 
 
 def _trace(value: object) -> TraceContext | None:

@@ -1,20 +1,28 @@
-"""Prometheus exposition: rendered at scrape from the plain counters of the shards."""
+"""Prometheus exposition: rendered at scrape from the plain counters of the node.
+
+Names are ``caxton_<thing>_<unit>``; labels are bounded: shards, processes, routes, and the first
+200 agents by name, the rest summed as ``other``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from caxton.views import AgentView, NodeView, ShardView
 
-__all__ = ["METRICS", "MetricRow", "exposition"]
+__all__ = ["AGENT_METRICS", "METRICS", "MetricRow", "exposition"]
 
 MAX_AGENTS = 200
-"""Agents that get series of their own; the rest are summed as ``other``."""
+"""Agents that get series of their own."""
+OTHER = "other"
+"""Label of all other agents together; an agent of this name is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,45 +66,70 @@ METRICS: tuple[MetricRow, ...] = (
 
 AGENT_METRICS: tuple[MetricRow, ...] = (
     MetricRow("caxton_mailbox_messages", "Messages that wait for an agent", "gauge", "mailbox"),
+    MetricRow("caxton_mailbox_limit_messages", "Most that may wait for an agent", "gauge",
+              "mailbox_limit"),
     MetricRow("caxton_agent_handled", "Messages an agent handled", "counter", "handled"),
     MetricRow("caxton_agent_failed", "Messages an agent failed on", "counter", "failed"),
     MetricRow("caxton_actor_restarts", "Restarts of an agent's actor", "counter", "restarts"),
-)
+)  # fmt: skip
 """By agent."""
 
 
-class _Collector:
-    def __init__(self, node: NodeView, agents: Sequence[AgentView]) -> None:
+class _Collector(Collector):
+    def __init__(
+        self,
+        node: NodeView,
+        agents: Sequence[AgentView],
+        requests: Mapping[tuple[str, int], int],
+    ) -> None:
         self._node = node
         self._agents = agents
+        self._requests = requests
 
     def collect(self) -> Iterable[Metric]:
+        yield from self._of_node()
+        for row in METRICS:
+            yield _family(row, "shard", [(str(one.shard), one) for one in self._node.shards])
+        for row in AGENT_METRICS:
+            yield self._by_agent(row)
+        states = GaugeMetricFamily("caxton_agents", "Agents by state", labels=["state"])
+        for state, count in sorted(Counter(one.state for one in self._agents).items()):
+            states.add_metric([state], count)
+        yield states
+        requests = CounterMetricFamily(
+            "caxton_http_requests", "Requests answered", labels=["route", "status"]
+        )
+        for (route, status), count in sorted(self._requests.items()):
+            requests.add_metric([route, str(status)], count)
+        yield requests
+
+    def _of_node(self) -> Iterable[Metric]:
         node = self._node
         info = GaugeMetricFamily("caxton_build_info", "Version", labels=["version"])
         info.add_metric([node.version], 1)
         yield info
-        restarts = CounterMetricFamily(
-            "caxton_process_restarts", "Restarts of a process", labels=["process"]
+        yield GaugeMetricFamily("caxton_node_ready", "1 when ready", value=node.state == "ready")
+        yield GaugeMetricFamily(
+            "caxton_node_uptime_seconds", "Since the node's start", value=node.uptime_ms / 1_000
         )
+        labels = ["process"]
+        restarts = CounterMetricFamily("caxton_process_restarts", "Restarts", labels=labels)
         memory = GaugeMetricFamily(
-            "caxton_process_resident_bytes", "Resident memory", labels=["process"]
+            "caxton_process_resident_bytes", "Resident memory", labels=labels
         )
+        cpu = CounterMetricFamily("caxton_process_cpu_seconds", "CPU time used", labels=labels)
         for process in node.processes:
             restarts.add_metric([process.name], process.restarts)
             memory.add_metric([process.name], process.rss_bytes)
-        yield restarts
-        yield memory
-        for row in METRICS:
-            yield _family(row, "shard", [(str(one.shard), one) for one in node.shards])
-        for row in AGENT_METRICS:
-            yield self._by_agent(row)
+            cpu.add_metric([process.name], process.cpu_seconds)
+        yield from (restarts, memory, cpu)
 
     def _by_agent(self, row: MetricRow) -> Metric:
-        shown = [(one.name, one) for one in self._agents[:MAX_AGENTS]]
-        family = _family(row, "agent", shown)
-        rest = self._agents[MAX_AGENTS:]
-        if rest:
-            family.add_metric(["other"], sum(getattr(one, row.field) for one in rest))
+        shown = [one for one in self._agents if one.name != OTHER][:MAX_AGENTS]
+        family = _family(row, "agent", [(one.name, one) for one in shown])
+        if len(shown) < len(self._agents):
+            total = sum(getattr(one, row.field) for one in self._agents)
+            family.add_metric([OTHER], total - sum(getattr(one, row.field) for one in shown))
         return family
 
 
@@ -110,8 +143,16 @@ def _family(
     return family
 
 
-def exposition(node: NodeView, agents: Sequence[AgentView]) -> tuple[bytes, str]:
-    """The text of a scrape and its media type."""
+def exposition(
+    node: NodeView, agents: Sequence[AgentView], requests: Mapping[tuple[str, int], int]
+) -> tuple[bytes, str]:
+    """The text of a scrape and its media type.
+
+    Args:
+        node: counters of shards and processes.
+        agents: counters of agents.
+        requests: answered requests by route and status.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(node, agents))
+    registry.register(_Collector(node, agents, requests))
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -2,106 +2,97 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
+import math
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
-from caxton.errors import CaxtonError, InternalError, NotFound, ValidationError
+from caxton.errors import CaxtonError, InternalError, MethodNotAllowed, NotFound
 
-__all__ = ["MEDIA_TYPE", "problem", "respond", "trace_of", "unexpected", "wrong_request"]
-
-logger = logging.getLogger("caxton.api")
+__all__ = ["MEDIA_TYPE", "problem", "problem_here", "respond", "wrong_request"]
 
 MEDIA_TYPE = "application/problem+json"
 _ONWARD = ("message_id", "conversation_id")
-"""Fields of an error that a caller acts on."""
+"""Fields of an error that a caller acts on; they are members of the document too."""
+_ELSEWHERE = ("query", "path", "header")
+"""First words of the names of fields that are not in the body."""
+_LATER = (429, 503, 507)
+"""Statuses for which Retry-After is told, when trying again can help."""
 
 
-def trace_of(request: Request) -> str:
-    """The trace id of a request: that of its ``traceparent``, or a new one."""
-    found: str | None = request.scope.get("caxton_trace")
-    if found is None:
-        parts = request.headers.get("traceparent", "").split("-")
-        known = len(parts) == 4 and len(parts[1]) == 32 and parts[1].strip("0123456789abcdef") == ""
-        found = parts[1] if known and parts[1] != "0" * 32 else secrets.token_hex(16)
-        request.scope["caxton_trace"] = found
-    return found
+def _place(field: str, base: str) -> dict[str, str]:
+    """Where a field is: a JSON Pointer (RFC 6901) into the body, or a parameter's name."""
+    first, _, rest = field.partition(".")
+    if first in _ELSEWHERE and rest:
+        return {"in": first, "parameter": rest}
+    if field == "body":
+        return {"pointer": f"#{base}"}
+    steps = field.replace("~", "~0").replace("/", "~1").split(".")
+    return {"pointer": f"#{base}/" + "/".join(steps)}
 
 
-def problem(error: CaxtonError, instance: str, trace_id: str) -> dict[str, Any]:
-    """The problem document of an error."""
+def problem(error: CaxtonError, instance: str, trace_id: str, base: str = "") -> dict[str, Any]:
+    """The problem document of an error.
+
+    Args:
+        error: what happened.
+        instance: path of the request.
+        trace_id: finds it in the logs.
+        base: JSON Pointer to the part of the body that the error is about.
+    """
+    fields = {key: value for key, value in error.fields.items() if value is not None}
     body: dict[str, Any] = {
         "type": f"/docs/errors#{error.code}",
         "title": error.title,
         "status": error.status,
-        "detail": str(error),
+        "detail": error.detail,
         "instance": instance,
         "code": error.code,
         "trace_id": trace_id,
         "retryable": error.retryable,
         "remedy": error.remedy,
-        "fields": {key: value for key, value in error.fields.items() if value is not None},
+        "fields": fields,
     }
-    if isinstance(error, ValidationError):
-        pointer = "/" + str(error.fields["field"]).replace(".", "/")
-        body["errors"] = [
-            {
-                "pointer": pointer,
-                "detail": str(error),
-                "value": error.fields["value"],
-                "allowed": error.fields["allowed"],
-            }
-        ]
+    if "field" in fields:
+        value = fields.get("value", fields.get("size"))
+        allowed = fields.get("allowed", fields.get("limit"))
+        place = _place(str(fields["field"]), base)
+        body["errors"] = [{**place, "detail": error.detail, "value": value, "allowed": allowed}]
     for name in _ONWARD:
-        if name in error.fields:
-            body[name] = error.fields[name]
+        if name in fields:
+            body[name] = fields[name]
     return body
 
 
-def respond(request: Request, error: CaxtonError) -> Response:
+def problem_here(scope: Scope, error: CaxtonError, base: str = "") -> dict[str, Any]:
+    """The problem document of an error that this request met."""
+    return problem(error, quote(scope["path"]), scope["caxton.trace_id"], base)
+
+
+def respond(scope: Scope, error: CaxtonError, headers: Mapping[str, str] | None = None) -> Response:
     """The response for an error."""
-    trace_id = trace_of(request)
-    headers = {"X-Request-Id": trace_id}
-    if error.retryable and error.status in (429, 503, 507):
-        headers["Retry-After"] = "1"
-    body = orjson.dumps(problem(error, request.url.path, trace_id), default=str)
-    return Response(body, error.status, headers, MEDIA_TYPE)
-
-
-async def unexpected(request: Request, error: Exception) -> Response:
-    """A fault of ours: logged with its trace id, nothing of it told."""
-    trace_id = trace_of(request)
-    logger.error("request %s %s failed, trace %s", request.method, request.url.path, trace_id,
-                 exc_info=error)  # fmt: skip
-    return respond(request, InternalError(reason="the node failed on this request"))
+    told = dict(headers or {})
+    if error.retryable and error.status in _LATER:
+        after_ms = error.fields.get("retry_after_ms")
+        seconds = math.ceil(after_ms / 1_000) if isinstance(after_ms, int | float) else 1
+        told["Retry-After"] = str(max(1, seconds))
+    body = orjson.dumps(problem_here(scope, error), default=str)
+    return Response(body, error.status, told, MEDIA_TYPE)
 
 
 async def wrong_request(request: Request, error: Exception) -> Response:
     """An unknown path or method, as a problem."""
+    scope = request.scope
     if not isinstance(error, HTTPException):
-        return await unexpected(request, error)
+        return respond(scope, InternalError(reason="the node failed on this request"))
+    headers = error.headers or {}
     if error.status_code == 405:
-        failure: CaxtonError = _MethodNotAllowed(
-            method=request.method, allowed=(error.headers or {}).get("Allow", "others")
-        )
-    else:
-        failure = NotFound(kind="resource", id=request.url.path)
-    response = respond(request, failure)
-    for name, value in (error.headers or {}).items():
-        response.headers[name] = value
-    return response
-
-
-class _MethodNotAllowed(CaxtonError):
-    """The resource does not take this method."""
-
-    code = "METHOD_NOT_ALLOWED"
-    status = 405
-    title = "Method not allowed"
-    text = "{method} given, {allowed} allowed"
-    remedy = "See the routes at /openapi.json."
+        allowed = headers.get("Allow", "")
+        return respond(scope, MethodNotAllowed(method=request.method, allowed=allowed), headers)
+    return respond(scope, NotFound(kind="resource", id=scope["path"]), headers)

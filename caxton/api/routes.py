@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from caxton import __version__
-from caxton.api.bodies import (
-    MAX_BATCH,
-    OVERHEAD,
-    check_query,
-    page,
-    read_json,
-    read_message,
-    trace_context,
-    wait_ms,
-)
-from caxton.api.docs_page import PAGE
-from caxton.api.entry import Entry
-from caxton.api.events import stream
-from caxton.api.metrics import exposition
-from caxton.api.problems import problem, trace_of
-from caxton.errors import AgentNotFound, CaxtonError, ValidationError
-from caxton.message import Message, to_json
-from caxton.types import parse_id
-from caxton.views import AgentView, ConversationDetail, ConversationView, NodeView
+from caxton.api import handlers
+from caxton.api.edge import Edge
+from caxton.api.events import LAST_EVENT_ID
+from caxton.api.query import DEFAULT_PAGE, EVENT_TYPES, MAX_PAGE, WAIT
+from caxton.types import AgentName, CapabilityName
 
-__all__ = ["ROUTES", "Route"]
+__all__ = ["ROUTES", "Good", "Parameter", "Route"]
 
-Handler = Callable[[Request, Entry], Awaitable[Response]]
+Handler = Callable[[Request, Edge], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a route."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+    where: str = "query"
+    """``query``, ``path`` or ``header``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """One answer that is no problem document."""
+
+    status: int
+    description: str
+    schema: str = ""
+    """Name of the component; empty for a body that is no JSON."""
+    media: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,190 +50,116 @@ class Route:
     path: str
     handler: Handler
     summary: str
-    result: type | None = None
-    """Type of the good body; None for one that is described by hand."""
-    status: int = 200
-    also: tuple[int, ...] = ()
-    """Further statuses, all problems but 200."""
-    query: tuple[tuple[str, str], ...] = ()
-    """Query parameters with their meaning."""
+    good: tuple[Good, ...]
+    problems: tuple[int, ...] = ()
+    """Statuses with a problem document, besides those of every route."""
+    parameters: tuple[Parameter, ...] = ()
     body: str = ""
-    """Name of the request body's schema."""
-    media: str = "application/json"
+    """Name of the request body's component."""
+    query: frozenset[str] = field(init=False)
+    """Names of the query parameters."""
+
+    def __post_init__(self) -> None:
+        """Collect what is looked up for every request."""
+        names = frozenset(one.name for one in self.parameters if one.where == "query")
+        object.__setattr__(self, "query", names)
 
 
-def _json(body: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(body), status, media_type="application/json")
+def _exact(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^({pattern})$"}
 
 
-def _view(view: Any) -> Response:
-    return Response(msgspec.json.encode(view), media_type="application/json")
-
-
-def _page(items: list[Any], size: int, offset: int) -> Response:
-    following = str(offset + size) if offset + size < len(items) else ""
-    shown = items[offset : offset + size]
-    return _view({"items": shown, "next_page_token": following})
-
-
-def _reply(message: Message, entry: Entry) -> dict[str, Any]:
-    body = to_json(message)
-    body["sender_name"] = entry.agent_name(message.sender)
-    if message.receiver is not None:
-        body["receiver_name"] = entry.agent_name(message.receiver)
-    return body
-
-
-async def _send(request: Request, entry: Entry) -> Response:
-    check_query(request, "wait")
-    timeout = wait_ms(request)
-    body = await read_json(request, entry.max_content * 2 + OVERHEAD)
-    message = read_message(body, entry, trace_context(request))
-    if timeout is not None:
-        ack, reply = await entry.request(message, timeout)
-        return _json(msgspec.to_builtins(ack) | {"reply": _reply(reply, entry)})
-    outcome = (await entry.submit([message]))[0]
-    if isinstance(outcome, CaxtonError):
-        raise outcome
-    return _json(msgspec.to_builtins(outcome), 202)
-
-
-async def _send_batch(request: Request, entry: Entry) -> Response:
-    check_query(request)
-    body = await read_json(request, entry.max_content * 8 + OVERHEAD)
-    if not isinstance(body, dict) or set(body) != {"messages"}:
-        raise ValidationError(field="body", value="other fields", allowed="an object of messages")
-    given = body["messages"]
-    if not isinstance(given, list) or not 1 <= len(given) <= MAX_BATCH:
-        count = len(given) if isinstance(given, list) else given
-        raise ValidationError(field="messages", value=count, allowed=f"1 to {MAX_BATCH} messages")
-    trace = trace_context(request)
-    items: list[Any] = [None] * len(given)
-    good: list[tuple[int, Message]] = []
-    for index, one in enumerate(given):
-        try:
-            good.append((index, read_message(one, entry, trace)))
-        except CaxtonError as error:
-            items[index] = error
-    outcomes = await entry.submit([message for _, message in good])
-    for (index, _), outcome in zip(good, outcomes, strict=True):
-        items[index] = outcome
-    path, trace_id = request.url.path, trace_of(request)
-    shown = [
-        {"error": problem(item, path, trace_id)}
-        if isinstance(item, CaxtonError)
-        else msgspec.to_builtins(item)
-        for item in items
-    ]
-    return _json({"items": shown}, 202)
-
-
-async def _agents(request: Request, entry: Entry) -> Response:
-    check_query(request, "page_size", "page_token", "state", "capability")
-    size, offset = page(request)
-    state, capability = (request.query_params.get(name) for name in ("state", "capability"))
-    views = [
-        view
-        for view in await entry.agents()
-        if (not state or view.state == state)
-        and (not capability or capability in view.capabilities)
-    ]
-    return _page(views, size, offset)
-
-
-async def _agent(request: Request, entry: Entry) -> Response:
-    check_query(request)
-    wanted = request.path_params["agent"]
-    views = await entry.agents()
-    for view in views:
-        if wanted in (view.id, view.name):
-            return _view(view)
-    name = entry.agent_name(entry.agent_id(wanted, "agent"))
-    for view in views:
-        if view.name == name:
-            return _view(view)
-    raise AgentNotFound(agent=wanted, near="")
-
-
-async def _conversations(request: Request, entry: Entry) -> Response:
-    check_query(request, "page_size", "page_token")
-    size, offset = page(request)
-    return _page(await entry.conversations(offset + size + 1), size, offset)
-
-
-async def _conversation(request: Request, entry: Entry) -> Response:
-    check_query(request)
-    key = parse_id(request.path_params["conversation"], "conversation")
-    return _view(await entry.conversation(key))
-
-
-async def _node(request: Request, entry: Entry) -> Response:
-    check_query(request)
-    return _view(await entry.status())
-
-
-async def _events(request: Request, entry: Entry) -> Response:
-    check_query(request, "types")
-    return stream(request, entry)
-
-
-async def _health(_request: Request, _entry: Entry) -> Response:
-    return _json({"status": "healthy", "version": __version__})
-
-
-async def _ready(_request: Request, entry: Entry) -> Response:
-    view = await entry.status()
-    checks = [
-        {"name": one.name, "ok": one.state == "ready", "state": one.state} for one in view.processes
-    ]
-    checks += [
-        {"name": f"shard {one.shard}", "ok": True, "pending": one.pending} for one in view.shards
-    ]
-    return _json({"status": view.state, "checks": checks}, 200 if view.state == "ready" else 503)
-
-
-async def _metrics(_request: Request, entry: Entry) -> Response:
-    text, kind = exposition(await entry.status(), await entry.agents())
-    return Response(text, headers={"Content-Type": kind})
-
-
-async def _docs(_request: Request, _entry: Entry) -> Response:
-    return Response(PAGE, media_type="text/html")
-
-
-async def _openapi(_request: Request, _entry: Entry) -> Response:
-    from caxton.api.openapi import document
-
-    return _json(document())
-
-
-_PAGES = (("page_size", "1 to 1000, default 50"), ("page_token", "from the reply before"))
+_BODY = (408, 413, 415, 429)
+_PAGES = (
+    Parameter(
+        "page_size",
+        "most items of the page",
+        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
+    ),
+    Parameter("page_token", "next_page_token of the page before", {"type": "string"}),
+)
+_LIVE = Good(200, "The process answers", "Health")
+_READY = (
+    Good(200, "The node takes messages", "Readiness"),
+    Good(503, "It does not, or not all of it", "Readiness"),
+)
 
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/api/v1/messages", _send, "Send a message; with `wait`, get its reply",
-          None, 202, (200, 404, 413, 422, 429, 403, 503, 504, 507),
-          (("wait", "how long to wait for the reply: 30s, 1500ms (1 s to 300 s)"),), "Message"),
-    Route("POST", "/api/v1/messages/batch", _send_batch, "Send up to 1,000 messages",
-          None, 202, (413, 422, 503), (), "MessageBatch"),
-    Route("GET", "/api/v1/agents", _agents, "List agents", AgentView, 200, (422, 503),
-          (*_PAGES, ("state", "only those in this state"),
-           ("capability", "only those that offer it"))),
-    Route("GET", "/api/v1/agents/{agent}", _agent, "One agent, by name or id", AgentView, 200,
-          (404, 422, 503)),
-    Route("GET", "/api/v1/conversations", _conversations, "List conversations",
-          ConversationView, 200, (422, 503), _PAGES),
-    Route("GET", "/api/v1/conversations/{conversation}", _conversation,
-          "One conversation with its messages", ConversationDetail, 200, (404, 422, 503)),
-    Route("GET", "/api/v1/node", _node, "The node at one glance", NodeView, 200, (422, 503)),
-    Route("GET", "/api/v1/events", _events, "Follow events (server-sent events)", None, 200,
-          (422,), (("types", "comma-separated beginnings of event types"),),
-          media="text/event-stream"),
-    Route("GET", "/health", _health, "Whether the process lives"),
-    Route("GET", "/livez", _health, "Whether the process lives"),
-    Route("GET", "/ready", _ready, "Whether the node takes messages", None, 200, (503,)),
-    Route("GET", "/readyz", _ready, "Whether the node takes messages", None, 200, (503,)),
-    Route("GET", "/metrics", _metrics, "Prometheus metrics", None, 200, (503,),
-          media="text/plain"),
-    Route("GET", "/openapi.json", _openapi, "This description"),
-    Route("GET", "/docs", _docs, "This description for people", media="text/html"),
+    Route(
+        "POST", "/api/v1/messages", handlers.send,
+        "Send a message; with `wait`, get its reply",
+        (Good(202, "Accepted: it is in the journal", "Ack"),
+         Good(200, "With `wait`: the reply", "Reply")),
+        (*_BODY, 404, 409, 502, 504, 507),
+        (Parameter("wait", "how long to wait for the reply: 30s, 30 or 1500ms, 1 s to 300 s",
+                   _exact(WAIT)),),
+        "Message",
+    ),
+    Route(
+        "POST", "/api/v1/messages/batch", handlers.send_batch,
+        "Send 1 to 1,000 messages; each has its own outcome",
+        (Good(202, "The outcomes, in order", "BatchOutcome"),),
+        (*_BODY, 507), (), "MessageBatch",
+    ),
+    Route(
+        "GET", "/api/v1/agents", handlers.agents, "List agents, by name",
+        (Good(200, "A page", "AgentPage"),), (),
+        (*_PAGES,
+         Parameter("state", "only those in this state",
+                   {"type": "string", "enum": list(handlers.AGENT_STATES)}),
+         Parameter("capability", "only those that offer it",
+                   {"type": "string", "minLength": 1, "maxLength": int(CapabilityName.high),
+                    "pattern": f"^{CapabilityName.pattern}$"})),
+    ),
+    Route(
+        "GET", "/api/v1/agents/{agent}", handlers.agent, "One agent",
+        (Good(200, "The agent", "AgentView"),), (404,),
+        (Parameter("agent", "name or id", {"type": "string", "minLength": 1,
+                                           "maxLength": int(AgentName.high)}, "path"),),
+    ),
+    Route(
+        "GET", "/api/v1/conversations", handlers.conversations,
+        "List conversations, the newest activity first",
+        (Good(200, "A page", "ConversationPage"),), (), _PAGES,
+    ),
+    Route(
+        "GET", "/api/v1/conversations/{conversation}", handlers.conversation,
+        "One conversation with its messages",
+        (Good(200, "The conversation", "ConversationDetail"),), (404,),
+        (Parameter("conversation", "id", {"type": "string", "format": "uuid"}, "path"),),
+    ),
+    Route(
+        "GET", "/api/v1/node", handlers.node, "The node at one glance",
+        (Good(200, "The node", "NodeView"),),
+    ),
+    Route(
+        "GET", "/api/v1/events", handlers.events, "Follow events (server-sent events)",
+        (Good(200, "Each `data:` is an Event; a last event `lagged` tells a slow client to come "
+                   "back", "ServerSentEvent", "text/event-stream"),),
+        (429,),
+        (Parameter("types", "beginnings of event types, with commas between",
+                   _exact(EVENT_TYPES)),
+         Parameter("Last-Event-ID", "id of the last event seen; later ones follow",
+                   _exact(f"({LAST_EVENT_ID})?"), "header")),
+    ),
+    Route("GET", "/health", handlers.health, "Whether the process lives", (_LIVE,)),
+    Route("GET", "/livez", handlers.health, "Whether the process lives", (_LIVE,)),
+    Route("GET", "/ready", handlers.ready, "Whether the node takes messages", _READY),
+    Route("GET", "/readyz", handlers.ready, "Whether the node takes messages", _READY),
+    Route(
+        "GET", "/metrics", handlers.metrics, "Prometheus metrics",
+        (Good(200, "Text exposition", media="text/plain"),),
+    ),
+    Route(
+        "GET", "/openapi.json", handlers.openapi, "This description",
+        (Good(200, "OpenAPI 3.1", "OpenApi"),),
+    ),
+    Route(
+        "GET", "/docs", handlers.docs, "This description for people",
+        (Good(200, "A page", media="text/html"),),
+    ),
+    Route(
+        "GET", "/docs/errors", handlers.errors, "Every error code, what it means, what to do",
+        (Good(200, "A page", media="text/html"),),
+    ),
 )  # fmt: skip

@@ -3,36 +3,72 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 
 import uvicorn
 from starlette.applications import Starlette
 
+from caxton.api.edge import Edge
+
 __all__ = ["make_server"]
 
 DRAIN_S = 5
-"""How long open requests may take when the server stops."""
+KEEP_ALIVE_S = 75
+"""Longer than clients keep idle connections, so that it is they who close them."""
 
 
 class _Server(uvicorn.Server):
+    """Uvicorn, told when the app has to let go of what is open."""
+
+    def __init__(self, config: uvicorn.Config, edge: Edge, drain_s: int) -> None:
+        super().__init__(config)
+        self._edge = edge
+        self._drain_s = drain_s
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the supervisor's matter."""
+        """Leave signals alone: they are the supervisor's matter."""
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End streams at once, other requests within the drain time."""
+        self._edge.close(self._drain_s)
+        await super().shutdown(sockets)
 
-def make_server(app: Starlette) -> uvicorn.Server:
-    """A server for an already listening socket: ``await server.serve(sockets=[listener])``.
 
-    Setting ``should_exit`` ends it; open requests have five seconds.
+def make_server(
+    app: Starlette,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    drain_s: int = DRAIN_S,
+) -> uvicorn.Server:
+    """A server for ``await server.serve(sockets=[listener])``; it closes the listener at its end.
+
+    Setting ``should_exit`` ends it: nothing new is taken in, event streams end, requests that
+    wait for a reply end with NODE_NOT_READY after four fifths of the drain time, and what is
+    open then is cut. It installs no signal handler and logs no request.
+
+    Args:
+        app: made by ``make_app``.
+        host: address to bind when ``serve`` is given no socket.
+        port: port to bind when ``serve`` is given no socket; 0 takes a free one.
+        drain_s: how long open requests may take when the server stops, in seconds.
     """
-    return _Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=DRAIN_S,
-            server_header=False,
-        )
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        lifespan="off",
+        ws="none",
+        interface="asgi3",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=drain_s,
     )
+    return _Server(config, app.state.edge, drain_s)

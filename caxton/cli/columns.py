@@ -19,6 +19,9 @@ Cell = tuple[str, str]
 
 GAP = "  "
 
+READABLE = 20
+"""Characters more than its brief form that a long form must get to be worth showing cut."""
+
 
 def clean(text: str) -> str:
     """``text`` without anything a terminal would obey: control characters become ``?``."""
@@ -97,7 +100,7 @@ def _fit(
     widths: dict[int, int],
     width: int,
 ) -> None:
-    """Make room: brief forms, then cuts, then whole columns."""
+    """Make room: brief forms, then cuts, then whole columns. Long forms use what is left."""
 
     def over() -> int:
         used = sum(widths[id(column)] for column in shown)
@@ -107,6 +110,13 @@ def _fit(
         if column.brief is not None and over() > 0:
             texts[id(column)] = [clean(column.brief(row)) for row in rows]
             widths[id(column)] = _widest(column.title, texts[id(column)])
+    _make_fit(shown, widths, over)
+    for column in sorted(shown, key=lambda c: c.least > 0):
+        if column.brief is not None and over() < 0:
+            _restore(column, rows, texts, widths, -over())
+
+
+def _make_fit(shown: list[Column[T]], widths: dict[int, int], over: Callable[[], int]) -> None:
     while over() > 0:
         cuttable = [c for c in shown if c.least and widths[id(c)] > c.least]
         room = sum(widths[id(c)] - c.least for c in cuttable)
@@ -118,3 +128,19 @@ def _fit(
             return
         widest = max(cuttable, key=lambda c: widths[id(c)] - c.least)
         widths[id(widest)] -= 1
+
+
+def _restore(
+    column: Column[T],
+    rows: Sequence[T],
+    texts: dict[int, list[str]],
+    widths: dict[int, int],
+    spare: int,
+) -> None:
+    """Give a column its long form back: whole, or cut when enough of it can be read."""
+    full = [clean(column.value(row)) for row in rows]
+    wanted = _widest(column.title, full)
+    room = widths[id(column)] + spare
+    if wanted <= room or (column.least and spare >= READABLE):
+        texts[id(column)] = full
+        widths[id(column)] = min(wanted, room)

@@ -123,7 +123,7 @@ class Invocation:
         if announced is None:
             raise NodeUnreachable(
                 url="any known address",
-                reason=f"no --url is given, and no node runs on the data folder {self.folder}",
+                reason=f"no --url given, and no node runs on {self.folder}",
             )
         return announced.url.rstrip("/")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -36,10 +35,6 @@ def main(args: Sequence[str] | None = None) -> int:
         return exit_codes.exit_code(error)
     except (KeyboardInterrupt, click.Abort):
         return exit_codes.INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, a pager) has seen enough. What is left in the buffer goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exit_codes.OK
     return code if isinstance(code, int) else exit_codes.OK
 
 

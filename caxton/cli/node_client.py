@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Generator, Iterator
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
+from typing import Final, Self, TypeVar
 
+from caxton.api.drafts import Fields
 from caxton.client import AsyncClient, Reply
 from caxton.errors import Timeout
 from caxton.views import (
@@ -40,7 +40,8 @@ class NodeClient:
         self.url = url
         self._timeout_s = timeout_s
         self._runner = asyncio.Runner()
-        self._client = AsyncClient(url, patience_s=patience_s)
+        self._following: list[Generator[Event | None, None, None]] = []
+        self._client = AsyncClient(url, timeout=max(timeout_s, patience_s), retry=patience_s)
 
     def __enter__(self) -> Self:
         return self
@@ -54,8 +55,10 @@ class NodeClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
-        self._runner.run(self._client.aclose())
+        """Close the connections; iterators of events end."""
+        for following in self._following:
+            following.close()
+        self._runner.run(self._client.close())
         self._runner.close()
 
     def _run(self, call: Awaitable[T], timeout_s: float | None = None) -> T:
@@ -74,12 +77,7 @@ class NodeClient:
 
     def agents(self, state: str | None = None, capability: str | None = None) -> list[AgentView]:
         """All agents, or those in a state and with a capability."""
-        return [
-            agent
-            for agent in self._run(self._client.agents())
-            if state in (None, agent.state)
-            and (capability is None or capability.lower() in agent.capabilities)
-        ]
+        return self._run(self._client.agents(state=state, capability=capability))
 
     def agent(self, name_or_id: str) -> AgentView:
         """One agent.
@@ -87,7 +85,7 @@ class NodeClient:
         Raises:
             AgentNotFound: there is none.
         """
-        return self._run(self._client.agent(quote(name_or_id, safe="")))
+        return self._run(self._client.agent(name_or_id))
 
     def conversations(self, limit: int) -> list[ConversationView]:
         """At most ``limit`` conversations, the newest activity first."""
@@ -105,22 +103,28 @@ class NodeClient:
         """The node at one glance."""
         return self._run(self._client.node())
 
-    def send(self, content: str, options: Mapping[str, Any]) -> Ack:
+    def send(self, content: bytes, fields: Fields) -> Ack:
         """Send a message; it is in the journal when this returns."""
-        return self._run(self._client.send(content, **options))
+        return self._run(self._client.send(content, **fields))
 
-    def request(self, content: str, options: Mapping[str, Any], timeout_ms: int) -> Reply:
+    def request(self, content: bytes, fields: Fields, timeout_ms: int) -> Reply:
         """Send a message and wait for its reply.
 
         Raises:
             Timeout: none came in time.
         """
-        asking = self._client.request(content, **options, timeout_ms=timeout_ms)
+        asking = self._client.request(content, **fields, timeout_ms=timeout_ms)
         return self._run(asking, timeout_ms / 1_000 + SLACK_S)
 
-    def events(self, after: int | None, idle_s: float) -> Iterator[Event | None]:
-        """Events as they come; None whenever ``idle_s`` seconds passed without one."""
-        following = self._client.events(after)
+    def events(self, idle_s: float) -> Iterator[Event | None]:
+        """Events that the node holds, then new ones; None after ``idle_s`` seconds without one."""
+        following = self._follow(idle_s)
+        # An interrupt between two events leaves the iterator open: ``close`` ends it in order.
+        self._following.append(following)
+        return following
+
+    def _follow(self, idle_s: float) -> Generator[Event | None, None, None]:
+        following = self._client.events()
         coming: asyncio.Future[Event] | None = None
 
         async def step() -> Event | None:

@@ -140,6 +140,7 @@ class Output:
 
         writer = YAML(typ="safe", pure=True)
         writer.default_flow_style = False
+        writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
         writer.dump(plain, self.stdout)
 
     def items(
@@ -158,7 +159,7 @@ class Output:
             rows: what to list.
             columns: of the table.
             name: what ``-o name`` prints.
-            below: a line to show under a row, such as an error; empty for none.
+            below: a line to show under a row on a terminal, where columns are cut; empty for none.
             empty: what to say when there is nothing to list.
             next_page_token: where the next page starts.
         """
@@ -178,7 +179,7 @@ class Output:
             for row, cells in zip(rows, lines[1:], strict=True):
                 self._line(cells)
                 note = clean(below(row))
-                if note:
+                if note and self.width is not None:
                     self._line(((f"{GAP}{note}", "fail"),))
 
     def table(self, rows: Sequence[T], columns: Sequence[Column[T]]) -> None:

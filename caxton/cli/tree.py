@@ -66,7 +66,7 @@ def global_options() -> list[click.Parameter]:
         _option(
             ("--data",),
             _data,
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, readable=False),
             help="Data folder of the node, ./caxton-data when not given. [CAXTON_DATA]",
         ),
         _option(

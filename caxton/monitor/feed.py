@@ -69,7 +69,6 @@ class Feed:
         self._heard = heard
         self._period_s = period_s
         self._stop = threading.Event()
-        self._started_at = ""
         self._threads = [
             threading.Thread(target=self._poll, name="snapshots", daemon=True),
             threading.Thread(target=self._follow, name="events", daemon=True),
@@ -107,19 +106,15 @@ class Feed:
                 retry_s = min(LAST_RETRY_S, retry_s * 2)
 
     def _follow(self) -> None:
-        after, retry_s = 0, FIRST_RETRY_S
+        retry_s = FIRST_RETRY_S
         while not self._stop.is_set():
             try:
                 with self._connect() as client:
-                    started_at = client.node().started_at
-                    if started_at != self._started_at:
-                        # Another life of the node counts its events from the beginning.
-                        self._started_at, after = started_at, 0
-                    for event in client.events(after, IDLE_S):
+                    for event in client.events(IDLE_S):
                         if self._stop.is_set():
                             return
                         if event is not None:
-                            after, retry_s = event.id, FIRST_RETRY_S
+                            retry_s = FIRST_RETRY_S
                             self._tell(event)
             except CaxtonError:
                 # The other thread says that the node is gone.

@@ -51,7 +51,7 @@ def decode(data: bytes) -> list[str]:
         else:
             size = _character(rest)
             text = rest[:size].decode("utf-8", "replace")
-            keys += [text] if text.isprintable() and text != "\ufffd" else []
+            keys += [text] if text.isprintable() and "\ufffd" not in text else []
             rest = rest[size:]
     return keys
 

@@ -228,8 +228,9 @@ class MonitorState:
                 del table[gone]
 
     def add_event(self, event: Event) -> None:
-        """Take in something that happened."""
-        self._events.appendleft(event)
+        """Take in something that happened; what is known already, as after a reconnection, once."""
+        if event not in self._events:
+            self._events.appendleft(event)
 
     def lost(self, reason: str) -> None:
         """The node does not answer; the last picture stays, with its age."""

@@ -11,9 +11,8 @@ __all__ = ["AGENTS", "CONVERSATIONS", "PROCESSES"]
 
 
 def _state(row: AgentRow) -> str:
-    """The state, and what is wrong when that is another thing."""
-    state = row.view.state
-    return state if row.trouble in ("", state, "reload failed") else f"{state}, {row.trouble}"
+    """What is wrong with it, otherwise its state."""
+    return row.trouble or row.view.state
 
 
 def _trouble_style(row: AgentRow) -> str:
@@ -40,10 +39,10 @@ def _reload_brief(row: AgentRow) -> str:
 
 
 AGENTS: tuple[Column[AgentRow], ...] = (
-    Column("AGENT", lambda r: r.view.name, lambda _: "name", least=10),
+    Column("AGENT", lambda r: r.view.name, lambda _: "name", least=16),
     Column("KIND", lambda r: r.view.kind, drop=7),
     Column("VERSION", lambda r: r.view.version or "-", drop=5),
-    Column("STATE", _state, _trouble_style, brief=lambda r: r.trouble or r.view.state),
+    Column("STATE", _state, _trouble_style),
     Column("MAILBOX", _mailbox, lambda r: "warn" if r.rank in (3, 4) else "", right=True),
     Column(
         "MSG/S", lambda r: "-" if r.rate is None else rate_text(r.rate).removesuffix("/s"),
@@ -60,7 +59,7 @@ AGENTS: tuple[Column[AgentRow], ...] = (
     Column(
         "RELOAD", _reload,
         lambda r: "fail" if r.view.reload.state == "failed" else "dim",
-        brief=_reload_brief,
+        least=10, brief=_reload_brief,
     ),
 )  # fmt: skip
 
@@ -82,7 +81,7 @@ PROCESSES: tuple[Column[ProcessRow], ...] = (
 )  # fmt: skip
 
 CONVERSATIONS: tuple[Column[ConversationView], ...] = (
-    Column("CONVERSATION", lambda c: c.id, lambda _: "name", brief=lambda c: c.id[:13]),
+    Column("CONVERSATION", lambda c: c.id, lambda _: "name", brief=lambda c: c.id[:18]),
     Column("STATE", lambda c: c.state, lambda c: "ok" if c.state == "active" else "dim"),
     Column("PARTICIPANTS", lambda c: " ".join(c.participants), least=16),
     Column("PROTOCOL", lambda c: c.protocol or "-", drop=2),

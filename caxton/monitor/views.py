@@ -123,7 +123,9 @@ class _Frame:
         line.append(f"  dead letters {count_text(picture.dead_letters)}",
                     "fail" if picture.dead_letters else "")  # fmt: skip
         if self.width >= 110:
-            line.append(f"  {node.durability}  {clean(node.provider)}  {clean(node.url)}", "dim")
+            line.append(f"  {node.durability}  {clean(node.provider)}", "dim")
+        if self.width >= 140:
+            line.append(f"  {clean(node.url)}", "dim")
         return line
 
     def _warnings(self) -> list[Text]:

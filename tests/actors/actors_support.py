@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from actors import Actor, ActorSystem, DeadLetter, Event, MailboxSpec, RestartPolicy
+from actors import Actor, ActorRef, ActorSystem, DeadLetter, Event, MailboxSpec, RestartPolicy
+from actors.cell import Cell
 from actors.testing import ManualClock, SyncDispatcher
 
 QUICK = RestartPolicy(min_backoff_s=1.0, max_backoff_s=8.0, random_factor=0.0, intensity=3)
@@ -57,6 +58,13 @@ class Bench:
         """Start an actor."""
         spec = MailboxSpec(capacity=capacity)
         return self.system.spawn(cls, *args, mailbox=spec, restart=restart, **kwargs)
+
+
+def cell_of(ref: ActorRef[Any]) -> Cell:
+    """The cell of an actor."""
+    cell = ref.actor_inbox
+    assert isinstance(cell, Cell)
+    return cell
 
 
 class Recorder(Actor):

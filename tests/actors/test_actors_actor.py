@@ -86,7 +86,7 @@ class TestFromAnotherThread:
         """An actor is in the registry by class and urn from its start to its stop."""
         ref = Account.start()
         assert ref in pykka.ActorRegistry.get_by_class(Account)
-        assert pykka.ActorRegistry.get_by_urn(ref.actor_urn) is ref
+        assert [other for other in [pykka.ActorRegistry.get_by_urn(ref.actor_urn)] if other is ref]
         assert ref.stop(timeout=5) is True
         assert ref not in pykka.ActorRegistry.get_all()
         assert not ref.is_alive()
@@ -365,6 +365,7 @@ class TestOnTheLoop:
             inbox.get()
         assert Probe._create_actor_inbox() is None
         actor = ref._actor_weakref()
+        assert actor is not None
         actor._start_actor_loop()
         actor._stop()
         assert not ref.is_alive()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pykka
 import pytest
-from actors_support import QUICK, Bench, Boom, Recorder, until
+from actors_support import QUICK, Bench, Boom, Recorder, cell_of, until
 from pykka._envelope import Envelope
 
 from actors import Actor, ActorSystem, MailboxFull, MailboxSpec, RestartPolicy
@@ -382,7 +382,7 @@ class TestAsync:
             await failing
         assert seen == ["boom", "boom", "boom", "a"]
         assert letters == ["boom"]
-        assert ref.actor_inbox.made == 3
+        assert cell_of(ref).made == 3
 
     async def test_a_sync_failure_behind_an_async_message(self) -> None:
         """A plain handler that fails right after an async one fails as any other."""
@@ -590,6 +590,19 @@ class TestOverflow:
             MailboxSpec(overflow="spill")
         with pytest.raises(ValueError, match="on_spill"):
             MailboxSpec(on_spill=print)
+        with pytest.raises(ValueError, match="throughput: 65 given, 1 to 64 allowed"):
+            MailboxSpec(throughput=65)
+
+    def test_a_mailbox_may_have_longer_turns(self, bench: Bench) -> None:
+        """An actor's throughput multiplies the messages of each of its turns."""
+        seen: list[Any] = []
+        ref = bench.system.spawn(Recorder, seen, mailbox=MailboxSpec(throughput=3))
+        for message in "abcde":
+            ref.tell(message)
+        bench.dispatcher.step()
+        assert seen == ["a", "b", "c"]
+        bench.dispatcher.step()
+        assert seen == ["a", "b", "c", "d", "e"]
 
 
 class TestThreads:
@@ -683,6 +696,18 @@ class TestThreads:
             self.interrupt(bench, step, lambda ref=ref: ref.tell("b"))
             bench.dispatcher.run()
             assert seen == ["a", "b"], f"told at line event {step}"
+
+    def test_every_interleaving_of_a_tell_with_an_idle_turn(self, bench: Bench) -> None:
+        """A turn that finds no mailbox, as two threads may cause it, misses no tell beside it."""
+        for step in range(20):
+            seen: list[Any] = []
+            ref = bench.spawn(Recorder, seen)
+            cell: Cell = ref.actor_inbox
+            cell.scheduled = True
+            bench.dispatcher.schedule(cell)
+            self.interrupt(bench, step, lambda ref=ref: ref.tell("b"))
+            bench.dispatcher.run()
+            assert seen == ["b"], f"told at line event {step}"
 
     def test_every_interleaving_of_a_turn_with_a_tell(self, bench: Bench) -> None:
         """Whatever step of a tell a whole turn falls on, the message is handled."""

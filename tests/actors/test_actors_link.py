@@ -404,6 +404,8 @@ class TestReconnect:
         """What either side sends before they meet arrives when they do."""
         client = net.client()
         client.link.send(DATA, b"early client")
+        shortest = client._delay_s
+        await until(lambda: client._delay_s > shortest)
         server = await net.server()
         server.expect("client").send(DATA, b"early server")
         assert server.expect("client") is server.links["client"]

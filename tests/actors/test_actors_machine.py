@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 import pykka
-from actors_support import Bench, Boom
+from actors_support import Bench, Boom, cell_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -128,7 +128,7 @@ class MailboxMachine(RuleBasedStateMachine):
     @rule()
     def stop_now(self) -> None:
         if sum(self.numbers.values()) > 6:
-            self.ref.actor_inbox.stop_now()
+            cell_of(self.ref).stop_now()
 
     @invariant()
     def nothing_is_both_done_and_dead(self) -> None:
@@ -155,7 +155,7 @@ class MailboxMachine(RuleBasedStateMachine):
             return
         for _ in range(200):
             self.bench.dispatcher.advance(20.0)
-            if not self.ref.actor_inbox.depth:
+            if not cell_of(self.ref).depth:
                 break
         handled = set(self.handled)
         dead = set(self.bench.dead())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -95,6 +96,10 @@ async def test_children_start_talk_and_drain_in_reverse(watched: Watched) -> Non
     assert not supervisor.gave_up.is_set()
 
 
+def _ready_times(watched: Watched, times: int) -> bool:
+    return watched.kinds("a").count("ready") == times
+
+
 async def test_a_killed_child_is_restarted_until_it_is_too_often(watched: Watched) -> None:
     """SIGKILL brings a new process with a new pid; beyond the intensity comes gave_up."""
     supervisor = watched.supervisor
@@ -102,7 +107,7 @@ async def test_a_killed_child_is_restarted_until_it_is_too_often(watched: Watche
     pids = [watched.child("a").pid]
     for restart in (1, 2):
         os.kill(pids[-1], signal.SIGKILL)
-        await until(lambda r=restart: watched.kinds("a").count("ready") == r + 1, 20)
+        await until(functools.partial(_ready_times, watched, restart + 1), 20)
         pids.append(watched.child("a").pid)
         assert watched.child("a").restarts == restart
     assert len(set(pids)) == 3

@@ -9,7 +9,7 @@ from typing import Any
 
 import pykka
 import pytest
-from actors_support import QUICK, Bench, Recorder, until
+from actors_support import QUICK, Bench, Recorder, cell_of, until
 
 from actors import Actor, ActorSystem, MailboxSpec, RestartPolicy
 from actors.dispatcher import CooperativeDispatcher
@@ -69,8 +69,8 @@ async def test_stop_has_a_deadline(caplog: pytest.LogCaptureFixture) -> None:
 async def test_names_and_paths() -> None:
     """An actor has the name it was given or one made of its class, under the system's name."""
     system = ActorSystem("shard-0")
-    assert system.spawn(Recorder, [], name="Greeter").actor_inbox.path == "/shard-0/Greeter"
-    assert system.spawn(Recorder, []).actor_inbox.path == "/shard-0/Recorder-1"
+    assert cell_of(system.spawn(Recorder, [], name="Greeter")).path == "/shard-0/Greeter"
+    assert cell_of(system.spawn(Recorder, [])).path == "/shard-0/Recorder-1"
 
 
 async def test_systems_keep_out_of_the_registry() -> None:

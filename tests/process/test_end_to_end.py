@@ -90,10 +90,10 @@ def test_a_saved_file_shows_in_the_next_answer_and_a_broken_one_changes_nothing(
     greeter = node.agents / "Greeter.md"
     text = greeter.read_text()
     with Client(node.url) as client:
-        assert "warmly" in client.request("who are you?", to="Greeter").content
+        assert "warmly" in client.request("who are you?", to="Greeter").text
         greeter.write_text(text.replace("warmly", "grimly"))
         written = time.monotonic()
-        until(lambda: "grimly" in client.request("who are you?", to="Greeter").content, "a reload")
+        until(lambda: "grimly" in client.request("who are you?", to="Greeter").text, "a reload")
         assert time.monotonic() - written < 0.5
         greeter.write_text(text.replace("name: Greeter", "name: [Greeter"))
         broken = until(
@@ -106,7 +106,7 @@ def test_a_saved_file_shows_in_the_next_answer_and_a_broken_one_changes_nothing(
         )
         assert isinstance(broken, list)
         assert broken[0].reload.line > 1
-        assert "grimly" in client.request("who are you?", to="Greeter").content
+        assert "grimly" in client.request("who are you?", to="Greeter").text
     listed = node.caxton("agent", "ls").stdout
     assert f"Greeter.md:{broken[0].reload.line}:" in listed
     log = (node.data / "logs" / "caxton.log").read_text()
@@ -121,7 +121,7 @@ async def flood(url: str, count: int, node: RunningNode, kills: int) -> dict[str
     acked: dict[str, bool] = {}
     refused: list[CaxtonError] = []
     sent = 0
-    async with AsyncClient(url, patience_s=60) as client:
+    async with AsyncClient(url, timeout=60, retry=60) as client:
 
         async def batch(size: int) -> None:
             nonlocal sent
@@ -202,7 +202,7 @@ def test_a_killed_node_takes_up_where_it_was(start_node: Start) -> None:
         assert [m.message for m in after.messages] == [m.message for m in before.messages]
         assert after.conversation.participants == before.conversation.participants
         assert len(client.agents()) == 4
-        assert client.request("and now?", to="Echo").content == "and now?"
+        assert client.request("and now?", to="Echo").text == "and now?"
     assert again.end() == 0
 
 

@@ -56,11 +56,11 @@ def _mailbox_style(agent: AgentView) -> str:
 
 
 COLUMNS: tuple[Column[AgentView], ...] = (
-    Column("NAME", lambda a: a.name, lambda _: "name", least=8),
+    Column("NAME", lambda a: a.name, lambda _: "name", least=16),
     Column("KIND", lambda a: a.kind, drop=3),
     Column("STATE", lambda a: a.state, state_style),
     Column("VERSION", lambda a: a.version or "-", drop=2, least=7),
-    Column("CAPABILITIES", lambda a: ",".join(a.capabilities), least=12, drop=1),
+    Column("CAPABILITIES", lambda a: ",".join(a.capabilities), least=10, drop=1),
     Column("SHARD", lambda a: str(a.shard), right=True, drop=4),
     Column(
         "MAILBOX",
@@ -71,7 +71,7 @@ COLUMNS: tuple[Column[AgentView], ...] = (
     ),
     Column("HANDLED", lambda a: str(a.handled), right=True),
     Column("FAILED", lambda a: str(a.failed), _failed_style, right=True),
-    Column("RELOAD", reload_text, _reload_style, brief=_reload_brief),
+    Column("RELOAD", reload_text, _reload_style, least=10, brief=_reload_brief),
 )
 
 
@@ -206,7 +206,7 @@ def _finding(fields: dict[str, object]) -> Finding:
 
 
 @click.command(cls=CaxtonCommand)
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @pass_invocation
 def validate(invocation: Invocation, paths: tuple[Path, ...]) -> int:
     """Check agent files without a node; PATHS are files, or folders with agent files.

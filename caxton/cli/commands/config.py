@@ -63,7 +63,10 @@ ALLOWED: Column[SettingRow] = Column("ALLOWED", lambda r: r.allowed, lambda _: "
 
 @click.command(cls=CaxtonCommand)
 @click.option(
-    "--config", "file", type=click.Path(path_type=Path), help="File; caxton.toml here otherwise."
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, readable=False),
+    help="File; caxton.toml here otherwise.",
 )
 @click.option("--origin", is_flag=True, help="Also where each value comes from.")
 @pass_invocation
@@ -76,7 +79,7 @@ def show(invocation: Invocation, file: Path | None, origin: bool) -> int:
 
 
 @click.command(cls=CaxtonCommand)
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
 @pass_invocation
 def validate(invocation: Invocation, file: Path | None) -> int:
     """Check a configuration file, and the environment variables, without starting anything."""

@@ -106,8 +106,7 @@ def resolve_id(client: NodeClient, given: str) -> str:
         raise ValidationError(
             field="conversation",
             value=given,
-            allowed=f"a longer beginning: {len(found)} conversations begin so, "
-            f"among them {found[0]} and {found[1]}",
+            allowed=f"a longer beginning, {len(found)} conversations begin so",
         )
     return found[0]
 

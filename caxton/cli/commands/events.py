@@ -20,6 +20,8 @@ __all__ = ["event_style", "events", "recent"]
 QUIET_S = 0.5
 """Recent events come at once; when nothing came for so long, they are over."""
 IDLE_S = 3_600.0
+RESTART_S = 30.0
+"""How long a node that went away is waited for."""
 
 
 def event_style(event: Event) -> str:
@@ -35,14 +37,14 @@ def recent(client: NodeClient) -> Iterator[Event]:
     Raises:
         CaxtonError: the node does not answer.
     """
-    for event in client.events(0, QUIET_S):
+    for event in client.events(QUIET_S):
         if event is None:
             return
         yield event
 
 
 def _following(client: NodeClient) -> Iterator[Event]:
-    return (event for event in client.events(0, IDLE_S) if event is not None)
+    return (event for event in client.events(IDLE_S) if event is not None)
 
 
 @click.command(cls=CaxtonCommand)
@@ -61,7 +63,7 @@ def events(invocation: Invocation, follow: bool, kind: str | None) -> int:
             (event.text, ""),
         )
 
-    with invocation.client() as client:
+    with invocation.client(patience_s=RESTART_S if follow else 0.0) as client:
         found = _following(client) if follow else recent(client)
         output.stream((one for one in found if one.type.startswith(kind or "")), show)
     return exit_codes.OK

@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
-import msgspec
 from click.shell_completion import CompletionItem
 
 from caxton.cli import exit_codes
@@ -20,10 +18,11 @@ from caxton.errors import CaxtonError, MessageTooLarge, NotFound, ValidationErro
 from caxton.message import MAX_CONTENT, Performative, parse_performative
 
 if TYPE_CHECKING:
-    from caxton.client import Reply
+    from caxton.api.drafts import Fields, Reply
 
 __all__ = ["read_content", "send"]
 
+FAILURES: Final = frozenset({"failure", "refuse", "not-understood"})
 DEFAULT_WAIT_S: Final = 30.0
 ASKS: Final = frozenset(
     {
@@ -77,22 +76,6 @@ def read_content(text: str) -> bytes:
     return data
 
 
-def _text(data: bytes) -> str:
-    """The content as text.
-
-    Raises:
-        ValidationError: it is not UTF-8.
-    """
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise ValidationError(
-            field="content",
-            value=f"byte {data[error.start]:#04x} at {error.start}",
-            allowed="text in UTF-8 (send other bytes as base64 over the REST API)",
-        ) from error
-
-
 def _complete_agent(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
@@ -136,22 +119,22 @@ def send(
         given = "both" if to is not None else "neither"
         raise click.UsageError(f"{given} given, one of --to AGENT and --capability NAME allowed")
     act = parse_performative(performative)
-    text = _text(read_content(content))
+    data = read_content(content)
     waits = act in ASKS if wait is None else wait
-    options: dict[str, Any] = {
+    fields: Fields = {
         "to": to,
         "capability": capability,
         "performative": act,
         "conversation_id": conversation,
     }
     if waits:
-        return _ask(invocation, text, options)
-    return _tell(invocation, text, options)
+        return _ask(invocation, data, fields)
+    return _tell(invocation, data, fields)
 
 
-def _tell(invocation: Invocation, content: str, options: Mapping[str, Any]) -> int:
+def _tell(invocation: Invocation, data: bytes, fields: Fields) -> int:
     with invocation.client(patience_s=PATIENCE_S) as client:
-        ack = client.send(content, options)
+        ack = client.send(data, fields)
     output = invocation.output
     if output.structured:
         output.value(ack)
@@ -162,22 +145,23 @@ def _tell(invocation: Invocation, content: str, options: Mapping[str, Any]) -> i
     return exit_codes.OK
 
 
-def _ask(invocation: Invocation, content: str, options: Mapping[str, Any]) -> int:
+def _ask(invocation: Invocation, data: bytes, fields: Fields) -> int:
     wait_s = invocation.timeout_s or DEFAULT_WAIT_S
     if wait_s < 1.0:
         raise click.UsageError(f"--timeout: {wait_s:g} s given, 1 s to 300 s allowed for a reply")
     with invocation.client(patience_s=PATIENCE_S) as client:
-        reply = client.request(content, options, round(wait_s * 1_000))
+        reply = client.request(data, fields, round(wait_s * 1_000))
     return show_reply(invocation, reply)
 
 
 def show_reply(invocation: Invocation, reply: Reply) -> int:
     """Print a reply: its content on stdout, the rest on stderr."""
     output = invocation.output
-    message = reply.message
-    code = exit_codes.OK if reply.good else exit_codes.FAILED
+    message = reply["reply"]
+    act = str(message.get("performative", ""))
+    code = exit_codes.FAILED if act in FAILURES else exit_codes.OK
     if output.structured:
-        output.value({**msgspec.to_builtins(reply.ack), "reply": message})
+        output.value(dict(reply))
         return code
     if output.format == "name":
         output.text(reply.ack.conversation_id)
@@ -185,10 +169,9 @@ def show_reply(invocation: Invocation, reply: Reply) -> int:
     if "content_base64" in message:
         output.raw(_bytes(message["content_base64"]))
     else:
-        output.text(reply.content)
+        output.text(str(message.get("content", "")))
     name = reply.sender_name or message.get("sender", "")
-    conversation = reply.ack.conversation_id
-    output.talk(f"{reply.performative.upper()} from {name}  conversation {conversation}")
+    output.talk(f"{act.upper()} from {name}  conversation {reply.ack.conversation_id}")
     return code
 
 

@@ -15,7 +15,7 @@ from caxton.errors import AgentFileInvalid, CaxtonError
 
 __all__ = ["serve"]
 
-FOLDER = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, readable=False)
 
 
 @click.command(cls=CaxtonCommand)

@@ -1,0 +1,203 @@
+"""A node in memory behind the ``Entry`` protocol: enough for the REST edge and the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from caxton.errors import AgentNotFound, CaxtonError, ConversationNotFound, Timeout
+from caxton.message import Message, Performative, make_reply, to_json
+from caxton.types import format_id, named_id, parse_id
+from caxton.views import (
+    Ack,
+    AgentView,
+    ConversationDetail,
+    ConversationView,
+    Event,
+    MessageView,
+    NodeView,
+    ProcessView,
+    ShardView,
+)
+
+SPACE = bytes(range(16))
+TIME = "2026-01-02T03:04:05.678Z"
+
+
+def agent_id(name: str) -> bytes:
+    """The id of the fake agent ``name``."""
+    return named_id(SPACE, name.lower())
+
+
+def agent_view(name: str, **changes: Any) -> AgentView:
+    """An agent in service."""
+    given: dict[str, Any] = {
+        "id": format_id(agent_id(name)),
+        "name": name,
+        "kind": "config",
+        "state": "running",
+        "version": "1.0.0",
+        "capabilities": (name.lower(),),
+        "shard": 0,
+    }
+    return AgentView(**(given | changes))
+
+
+def event(number: int, kind: str = "agent.reloaded") -> Event:
+    """An event."""
+    return Event(number, TIME, kind, "Greeter", f"number {number}")
+
+
+class FakeEntry:
+    """Takes every message, answers requests with an echo."""
+
+    def __init__(self, *, max_content: int = 10_000) -> None:
+        self.identity = named_id(SPACE, "client:local")
+        self.max_content = max_content
+        self.views = [
+            agent_view("Analyst", capabilities=("data-analysis",), state="loaded"),
+            agent_view("Greeter"),
+        ]
+        self.taken: dict[bytes, Message] = {}
+        self.replies: list[Message] = []
+        self.submissions: list[int] = []
+        self.refusals: list[CaxtonError] = []
+        """Outcomes of the next messages, instead of an ack."""
+        self.failure: Exception | None = None
+        """Raised by every call."""
+        self.silent = False
+        """Requests get no reply: at once a Timeout."""
+        self.hold: asyncio.Event | None = None
+        """Requests wait for it."""
+        self.asked = asyncio.Event()
+        self.state: Any = "ready"
+        self.kept: list[Event] = [event(1), event(2, "process.restarted"), event(3)]
+        self.live: asyncio.Queue[Event | None] | None = None
+        """Events after the kept ones; None ends the stream as for a slow follower."""
+        self.closed_streams = 0
+        self.on_submit: Callable[[], None] = lambda: None
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    async def submit(self, messages: Sequence[Message]) -> list[Ack | CaxtonError]:
+        self._check()
+        self.submissions.append(len(messages))
+        outcomes: list[Ack | CaxtonError] = []
+        for message in messages:
+            if self.refusals:
+                outcomes.append(self.refusals.pop(0))
+                continue
+            duplicate = message.message_id in self.taken
+            self.taken.setdefault(message.message_id, message)
+            ids = format_id(message.message_id), format_id(message.conversation_id)
+            outcomes.append(Ack(*ids, "disk", 0, duplicate))
+        self.on_submit()
+        return outcomes
+
+    async def request(self, message: Message, timeout_ms: int) -> tuple[Ack, Message]:
+        outcome = (await self.submit([message]))[0]
+        if isinstance(outcome, CaxtonError):
+            raise outcome
+        self.asked.set()
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.silent:
+            raise Timeout(what="reply", timeout_ms=timeout_ms)
+        return outcome, self.answer(message)
+
+    def answer(self, message: Message) -> Message:
+        """The echo of a message, kept in its conversation."""
+        sender = message.receiver or agent_id("Analyst")
+        reply = make_reply(message, Performative.INFORM, message.content, sender=sender)
+        self.replies.append(reply)
+        return reply
+
+    def agent_id(self, name_or_id: str, field: str = "receiver") -> bytes:
+        for view in self.views:
+            if view.name.lower() == name_or_id.lower():
+                return parse_id(view.id, field)
+        if len(name_or_id) in (32, 36) and name_or_id.replace("-", "").isalnum():
+            return parse_id(name_or_id, field)
+        raise AgentNotFound(agent=name_or_id, near="; near: Greeter")
+
+    def agent_name(self, agent_id: bytes) -> str:
+        for view in self.views:
+            if view.id == format_id(agent_id):
+                return view.name
+        return "client" if agent_id == self.identity else format_id(agent_id)
+
+    async def agents(self) -> list[AgentView]:
+        self._check()
+        return list(self.views)
+
+    async def conversations(self, limit: int) -> list[ConversationView]:
+        self._check()
+        ids = {message.conversation_id: None for message in self.taken.values()}
+        return [self._view(one) for one in reversed(list(ids))][:limit]
+
+    def _view(self, conversation_id: bytes) -> ConversationView:
+        count = sum(one.conversation_id == conversation_id for one in self.taken.values())
+        return ConversationView(
+            format_id(conversation_id), "active", "client", ("client",), "", count, 0, TIME, TIME, 0
+        )
+
+    async def conversation(self, conversation_id: bytes) -> ConversationDetail:
+        self._check()
+        messages = [
+            one
+            for one in [*self.taken.values(), *self.replies]
+            if one.conversation_id == conversation_id
+        ]
+        if not messages:
+            raise ConversationNotFound(conversation=format_id(conversation_id))
+        return ConversationDetail(
+            self._view(conversation_id),
+            tuple(
+                MessageView(
+                    index,
+                    "handled",
+                    self.agent_name(one.sender),
+                    self.agent_name(one.receiver) if one.receiver else "",
+                    to_json(one),
+                )
+                for index, one in enumerate(messages)
+            ),
+        )
+
+    async def status(self) -> NodeView:
+        self._check()
+        return NodeView(
+            id=format_id(SPACE),
+            version="0.1.0",
+            state=self.state,
+            url="http://127.0.0.1:1",
+            pid=1,
+            started_at=TIME,
+            uptime_ms=1_500,
+            durability="disk",
+            data="data",
+            agents_folder="agents",
+            provider="rules",
+            agents=len(self.views),
+            processes=(
+                ProcessView("gateway", 2, "ready", restarts=3, rss_bytes=4_096, cpu_seconds=0.5),
+            ),
+            shards=(ShardView(0, accepted=7, commit_p99_us=2_000, pending_limit=10),),
+        )
+
+    async def events(self, after: int | None) -> AsyncIterator[Event]:
+        self._check()
+        try:
+            for one in self.kept:
+                if after is None or one.id > after:
+                    yield one
+            while self.live is not None:
+                following = await self.live.get()
+                if following is None:
+                    return
+                yield following
+        finally:
+            self.closed_streams += 1
