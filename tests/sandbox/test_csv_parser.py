@@ -368,7 +368,10 @@ def test_tables_are_read_as_pythons_csv_reads_them(
     """Cells of any text come back as they were written."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator=end, quoting=quoting).writerows([["h"] * len(table[0]), *table])
-    expected = [row for row in csv.reader(io.StringIO(text.getvalue(), newline="")) if row][1:]
+    read = [row for row in csv.reader(io.StringIO(text.getvalue(), newline="")) if row]
+    # A bare carriage return ends a line for both; the rest of its row is then missing.
+    width = len(read[0])
+    expected = [row + [None] * (width - len(row)) for row in read[1:]]
     assert tool.ask(text.getvalue(), operation="head", limit=100)["rows"] == expected
 
 
