@@ -122,6 +122,11 @@ class AgentHost:
         self._ref: ActorRef[Any] | None = None
 
     @property
+    def path(self) -> str:
+        """Path of its actor."""
+        return f"/{self._system.name}/{self.record.name}"
+
+    @property
     def depth(self) -> int:
         """Messages in the mailbox or in handling."""
         return len(self._inside)

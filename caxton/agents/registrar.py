@@ -51,6 +51,7 @@ class Registrar:
         limit: agents at most.
         changed: called on the loop with the records of each change, after they are stored.
         event: tells operators something.
+        check: raises when the code an agent file refers to does not load.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class Registrar:
         limit: int,
         changed: Callable[[list[AgentRecord]], None],
         event: Callable[[str, str, str], None],
+        check: Callable[[AgentDefinition, Path], object] | None = None,
     ) -> None:
+        self._check_code = check
         self._folder = folder
         self._registry = registry
         self._node_id = node_id
@@ -233,6 +236,8 @@ class Registrar:
         try:
             parsed = parse_agent_file(data, file)
             self._check(parsed.definition, file)
+            if self._check_code is not None:
+                self._check_code(parsed.definition, self._folder / file)
         except AgentFileErrors as errors:
             first = errors.errors[0]
             line, column = int(str(first.fields["line"])), int(str(first.fields["column"]))

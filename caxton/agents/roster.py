@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from actors import ActorSystem, DeadLetter
+from actors import ActorSystem, DeadLetter, Event
 from caxton.agents.directory import Directory
 from caxton.agents.host import AgentHost, HistoryReader, Loader
 from caxton.agents.lifecycle import AgentState
@@ -43,6 +43,7 @@ class Roster:
         self._event = event
         self._draining: set[asyncio.Task[None]] = set()
         system.dead_letters.subscribe(self._dead)
+        system.events.subscribe(self._runtime)
 
     def put(self, agent_id: bytes, handling: Handling) -> bool:
         """Give a message to an agent's mailbox; False when the agent is not here."""
@@ -82,7 +83,19 @@ class Roster:
             mailbox=self._config.limits_agent_queue * self._directory.shards,
         )
         self.hosts[record.id] = host
-        host.start()
+        try:
+            host.start()
+        except CaxtonError as error:
+            host.gave_up(str(error))
+            raise
+
+    def _runtime(self, event: Event) -> None:
+        """An agent whose actor is restarted no more is out of service until its file changes."""
+        if event.kind != "gave_up":
+            return
+        for host in self.hosts.values():
+            if host.path == event.path and host.state is AgentState.RUNNING:
+                host.gave_up(event.detail)
 
     def _remove(self, host: AgentHost) -> None:
         task = asyncio.get_running_loop().create_task(

@@ -16,6 +16,7 @@ from caxton.api.drafts import Body, Reply, complete, dump, id_text
 from caxton.api.exchange import AGAIN, BACKOFF_S, Answer, Call, Exchange, Pause, Steps, rebuilt
 from caxton.api.health import Health, Readiness
 from caxton.errors import (
+    AgentNotFound,
     CaxtonError,
     ConversationNotFound,
     InternalError,
@@ -24,7 +25,7 @@ from caxton.errors import (
     ValidationError,
 )
 from caxton.message import Message
-from caxton.types import MessageBatchSize, MessageTimeoutMs
+from caxton.types import AgentName, MessageBatchSize, MessageTimeoutMs
 from caxton.views import Ack, AgentView, ConversationDetail, ConversationView, NodeView
 
 __all__ = ["Calls"]
@@ -187,7 +188,11 @@ class Calls(Exchange):
         return (yield from self._pages(f"{API}/agents", AgentView, query, None))
 
     def agent(self, name_or_id: str) -> Steps[AgentView]:
-        """One agent."""
+        """One agent. What cannot be a name is not asked for: it would be another path."""
+        try:
+            AgentName.parse(name_or_id, "agent")
+        except ValidationError:
+            raise AgentNotFound(agent=name_or_id, near="") from None
         return (yield from self.get(f"{API}/agents/{quote(name_or_id, safe='')}", AgentView))
 
     def conversations(self, limit: int) -> Steps[list[ConversationView]]:

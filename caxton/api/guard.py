@@ -19,7 +19,7 @@ from caxton.api.problems import respond
 from caxton.errors import CaxtonError, InternalError, NotAuthorized, ValidationError
 from caxton.message import TraceContext, parse_traceparent
 
-__all__ = ["Guard", "trace_context", "trace_id"]
+__all__ = ["Guard", "trace_context"]
 
 logger = logging.getLogger("caxton.api")
 
@@ -28,12 +28,6 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _PORTS = {"http": 80, "https": 443}
 UNMATCHED = "unmatched"
 """Route label of requests that no route takes."""
-
-
-def trace_id(scope: Scope) -> str:
-    """The trace id of a request: that of its ``traceparent``, or a new one."""
-    found: str = scope["caxton.trace_id"]
-    return found
 
 
 def trace_context(scope: Scope) -> TraceContext | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import orjson
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from caxton.errors import CaxtonError, InternalError, MethodNotAllowed, NotFound
+from caxton.errors import CaxtonError, MethodNotAllowed, NotFound
 
 __all__ = ["MEDIA_TYPE", "problem", "problem_here", "respond", "wrong_request"]
 
@@ -89,10 +89,9 @@ def respond(scope: Scope, error: CaxtonError, headers: Mapping[str, str] | None 
 async def wrong_request(request: Request, error: Exception) -> Response:
     """An unknown path or method, as a problem."""
     scope = request.scope
-    if not isinstance(error, HTTPException):
-        return respond(scope, InternalError(reason="the node failed on this request"))
-    headers = error.headers or {}
-    if error.status_code == 405:
+    unmatched = cast("HTTPException", error)
+    headers = unmatched.headers or {}
+    if unmatched.status_code == 405:
         allowed = headers.get("Allow", "")
         return respond(scope, MethodNotAllowed(method=request.method, allowed=allowed), headers)
     return respond(scope, NotFound(kind="resource", id=scope["path"]), headers)

@@ -58,7 +58,7 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "type": [schema["type"], "null"]}
 
 
-def _text(bound: Bound[str], description: str = "") -> dict[str, Any]:
+def _text(bound: Bound[str]) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "type": "string",
         "minLength": int(bound.low),
@@ -66,8 +66,6 @@ def _text(bound: Bound[str], description: str = "") -> dict[str, Any]:
     }
     if bound.pattern:
         schema["pattern"] = f"^{bound.pattern}$"
-    if description:
-        schema["description"] = description
     return schema
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from caxton.errors import AgentNotFound, CaxtonError
+from caxton.errors import AgentNotFound, CaxtonError, QueueFull
+from caxton.links.chunks import chunks
 from caxton.links.wire import Deliver, Settled
 from caxton.message import Message, decode, encode
 from caxton.routing.accepted import Accepted
@@ -23,6 +24,8 @@ from caxton.types import format_id
 
 __all__ = ["Inbound", "Outbound"]
 
+AGAIN_S = 0.25
+"""Before a link that was full is tried again."""
 REMEMBERED = 65_536
 """Outcomes kept per link for a repeated delivery."""
 
@@ -45,7 +48,15 @@ class Outbound:
 
     def _flush(self) -> None:
         items, self._items = self._items, []
-        self._send(Deliver(items))
+        unsent = len(items)
+        try:
+            for part in chunks(items, _size):
+                self._send(Deliver(list(part)))
+                unsent -= len(part)
+        except QueueFull:
+            # The other shard takes nothing now; the journal keeps what waits here.
+            self._items = items[len(items) - unsent :] + self._items
+            asyncio.get_running_loop().call_later(AGAIN_S, self._flush)
 
 
 class _Handling:
@@ -131,4 +142,22 @@ class Inbound:
         self._scheduled = False
         done, self._done = self._done, []
         failed, self._failed = self._failed, []
-        self._send(Settled(done, failed))
+        while done or failed:
+            part = next(iter(chunks(done, _outputs_size)), [])
+            try:
+                self._send(Settled(list(part), failed))
+            except QueueFull:
+                self._done = [*done, *self._done]
+                self._failed = [*failed, *self._failed]
+                self._scheduled = True
+                asyncio.get_running_loop().call_later(AGAIN_S, self._flush)
+                return
+            done, failed = done[len(part) :], []
+
+
+def _size(item: tuple[int, int, bytes, msgspec.Raw]) -> int:
+    return len(memoryview(item[3]))
+
+
+def _outputs_size(item: tuple[int, list[bytes]]) -> int:
+    return sum(map(len, item[1]))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from caxton.errors import CaxtonError
+from caxton.links.chunks import chunks
 from caxton.links.wire import Acked, Refused, Replies
 from caxton.message import Message
 
@@ -63,5 +64,10 @@ class LinkOrigin:
             self._send(Refused(self._refused))
             self._refused = []
         if self._replies:
-            self._send(Replies(self._replies))
-            self._replies = []
+            replies, self._replies = self._replies, []
+            for part in chunks(replies, _size):
+                self._send(Replies(list(part)))
+
+
+def _size(raw: msgspec.Raw) -> int:
+    return len(memoryview(raw))

@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from caxton.errors import CaxtonError, error_from_code
+from caxton.links.chunks import chunks
 from caxton.links.wire import Acked, Refused, Submit
 
 __all__ = ["Outcome", "Submitter"]
-
-BATCH = 512
-"""Messages in one frame."""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -82,9 +80,9 @@ class Submitter:
         self._frames(first, raws, wait=wait)
 
     def _frames(self, first: int, raws: Sequence[bytes], *, wait: bool) -> None:
-        for start in range(0, len(raws), BATCH):
-            part = [msgspec.Raw(raw) for raw in raws[start : start + BATCH]]
-            self._send(Submit(first + start, wait, part))
+        for part in chunks(raws, len):
+            self._send(Submit(first, wait, [msgspec.Raw(raw) for raw in part]))
+            first += len(part)
 
     def acked(self, sentence: Acked) -> None:
         """The shard acknowledged."""

@@ -68,7 +68,9 @@ class Inside:
             make_loader(config, self._services),
             event,
         )
-        self._registrar = make_registrar(config, registry, layout.node_id, self._changed, event)
+        self._registrar = make_registrar(
+            config, registry, layout.node_id, self._changed, event, self._services
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _changed(self, records: list[AgentRecord]) -> None:

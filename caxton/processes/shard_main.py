@@ -33,6 +33,7 @@ def make_registrar(
     node_id: bytes,
     changed: Callable[[list[AgentRecord]], None],
     event: Callable[[str, str, str], None],
+    services: Services,
 ) -> Registrar:
     """The registrar of a node's agents folder."""
     return Registrar(
@@ -42,6 +43,7 @@ def make_registrar(
         limit=config.limits_agents,
         changed=changed,
         event=event,
+        check=lambda definition, file: make_behaviour(definition, file, services),
     )
 
 
@@ -88,7 +90,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
             shard.registry_changed(records)
             peers.tell_all(Notice("registry", registry.revision))
 
-        registrar = make_registrar(config, registry, layout.node_id, changed, event)
+        registrar = make_registrar(config, registry, layout.node_id, changed, event, services)
     else:
         peers.on_registry = lambda: shard.registry_changed(registry.since(directory.revision))
     shard.start_agents()

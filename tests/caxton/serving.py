@@ -9,9 +9,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from fake_entry import FakeEntry
+
 from caxton.api.app import Limits, make_app
 from caxton.api.server import make_server
-from fake_entry import FakeEntry
 
 
 class Serving:

@@ -13,8 +13,9 @@ from starlette.applications import Starlette
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from caxton.api.app import make_app
 from fake_entry import FakeEntry
+
+from caxton.api.app import make_app
 
 
 @pytest.fixture

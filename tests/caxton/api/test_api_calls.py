@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 import pytest
+from fake_entry import FakeEntry
 
 from caxton.api.app import Limits
 from caxton.api.calls import CHUNK_BYTES, Calls
@@ -31,7 +32,6 @@ from caxton.errors import (
 from caxton.message import DeliveryOptions, Performative, make_message
 from caxton.types import MessagePriority, format_id, new_id
 from caxton.views import Ack
-from fake_entry import FakeEntry
 
 R = TypeVar("R")
 URL = "http://127.0.0.1:1"
@@ -510,9 +510,13 @@ def test_following_gives_up_after_its_time() -> None:
     driver = Driver(retry_s=2.0)
     following = Following(driver.calls, 0, ())
     assert following.call().headers["Last-Event-ID"] == "0"
-    with pytest.raises(NodeUnreachable):
+
+    def lose() -> None:
         while True:
             driver.now += following.lost(Timeout(what="x", timeout_ms=1))
+
+    with pytest.raises(NodeUnreachable):
+        lose()
     assert 0.5 <= driver.now <= 2.0
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from fake_entry import FakeEntry, event
 
 from caxton.api.app import Limits, make_app
-from fake_entry import FakeEntry, event
 
 EVENTS = "/api/v1/events"
 

@@ -9,16 +9,20 @@ from typing import Any
 
 import orjson
 import pytest
+from fake_entry import FakeEntry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caxton.api.app import make_app
 from caxton.errors import ERRORS
 from caxton.message import FIELDS
-from fake_entry import FakeEntry
 
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=8,
 )

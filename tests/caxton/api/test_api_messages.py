@@ -9,13 +9,13 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
+from fake_entry import FakeEntry, agent_id
 from starlette.applications import Starlette
 
 from caxton.api.app import Limits, make_app
 from caxton.errors import CircuitOpen, NodeNotReady, QueueFull, StorageFull
 from caxton.message import TraceContext
 from caxton.types import format_id, new_id
-from fake_entry import FakeEntry, agent_id
 
 MESSAGES = "/api/v1/messages"
 BATCH = "/api/v1/messages/batch"

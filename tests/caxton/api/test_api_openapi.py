@@ -8,11 +8,12 @@ from typing import Any
 import httpx2
 import jsonschema
 import pytest
+import schemathesis
+from fake_entry import FakeEntry
 from hypothesis import settings
 from jsonschema import Draft202012Validator
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-import schemathesis
 from caxton.api.app import make_app
 from caxton.api.openapi import COMMON, document
 from caxton.api.routes import ROUTES, Route
@@ -27,7 +28,6 @@ from caxton.errors import (
 )
 from caxton.message import FIELDS, from_json, make_message, to_json
 from caxton.types import format_id, new_id
-from fake_entry import FakeEntry
 
 BODIES: dict[str, Any] = {
     "Message": {"receiver": "Greeter", "content": "hi"},

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from fake_entry import FakeEntry, agent_id, agent_view
 from prometheus_client.parser import text_string_to_metric_families
 
 from caxton import __version__
@@ -15,7 +16,6 @@ from caxton.api.metrics import exposition
 from caxton.api.query import page_token
 from caxton.errors import ERRORS, NodeNotReady
 from caxton.types import format_id, new_id
-from fake_entry import FakeEntry, agent_id, agent_view
 
 
 async def test_agents_come_in_pages(http, entry) -> None:
