@@ -31,6 +31,18 @@ class _Server(uvicorn.Server):
         """Leave signals alone: they are the supervisor's matter."""
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. Connections send what they have at once.
+
+        asyncio does this only for sockets made with IPPROTO_TCP; for any other, head and body of
+        a response are two segments, and the second waits 40 ms for a delayed acknowledgement.
+        Accepted sockets inherit the option from the listener.
+        """
+        for listener in sockets or ():
+            if listener.family in (socket.AF_INET, socket.AF_INET6):
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await super().startup(sockets=sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End streams at once, other requests within the drain time."""
         self._edge.close(self._drain_s)

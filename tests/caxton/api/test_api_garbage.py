@@ -117,7 +117,7 @@ def test_json(caller: Caller, path: str, body: Any) -> None:
 
 
 @given(body=NEARLY_VALID)
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_nearly_valid_messages(caller: Caller, body: Any) -> None:
     """A message with a few wrong fields is accepted whole or refused whole."""
     _holds(caller, "/api/v1/messages", json.dumps(body).encode())

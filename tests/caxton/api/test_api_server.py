@@ -68,3 +68,9 @@ def test_bad_request_line_hurts_nobody() -> None:
             raw.sendall(b"\x00\xff garbage\r\n\r\n")
             assert raw.recv(100).startswith(b"HTTP/1.1 400")
         assert httpx2.get(f"{node.url}/health").status_code == 200
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """Connections have no Nagle delay, however the listener was made."""
+    with Serving() as node:
+        assert node.listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -1,0 +1,144 @@
+"""Group commit: one answer per message, after its commit, and none while nothing can be written."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from caxton.errors import StorageFull
+from caxton.storage import group_commit
+from caxton.storage.group_commit import GroupCommit
+from caxton.storage.journal import Batch, Journal
+
+
+class Driven:
+    """A journal with its driver, and what was committed."""
+
+    def __init__(self, folder: Path, *, disk: bool) -> None:
+        self.journal = Journal(folder / "j", disk=disk, map_bytes=64 * 1024 * 1024)
+        self.batches: list[Batch] = []
+        self.commit = GroupCommit(
+            self.journal,
+            disk=disk,
+            prepare=lambda batch: self.journal.next_sequence,
+            committed=self.batches.append,
+            clock=time.monotonic,
+        )
+
+    @property
+    def messages(self) -> list[bytes]:
+        """All that was committed."""
+        return [raw for batch in self.batches for raw in batch.messages]
+
+
+@pytest.mark.parametrize("disk", [True, False])
+async def test_everything_is_committed_once_in_order(tmp_path: Path, disk: bool) -> None:
+    """Whatever arrives while a commit runs is in the next one."""
+    driven = Driven(tmp_path, disk=disk)
+    for n in range(50):
+        driven.journal.append(b"%d" % n)
+        driven.commit.kick()
+        if n % 7 == 0:
+            await asyncio.sleep(0)
+    assert await driven.commit.flush(10)
+    assert driven.messages == [b"%d" % n for n in range(50)]
+    assert driven.commit.commits == len([one for one in driven.batches if one])
+    assert driven.commit.commit_us.count == driven.commit.commits
+    await driven.commit.close(5)
+
+
+async def test_batches_grow_while_a_commit_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow disk makes larger batches, not a longer queue of commits."""
+    driven = Driven(tmp_path, disk=True)
+    gate = threading.Event()
+    real = driven.journal.commit
+
+    def slow(batch: Batch) -> None:
+        gate.wait(10)
+        real(batch)
+
+    monkeypatch.setattr(driven.journal, "commit", slow)
+    driven.journal.append(b"first")
+    driven.commit.kick()
+    await asyncio.sleep(0)
+    for n in range(100):
+        driven.journal.append(b"%d" % n)
+        driven.commit.kick()
+        await asyncio.sleep(0)
+    assert driven.batches == []
+    gate.set()
+    assert await driven.commit.flush(10)
+    assert [len(batch.messages) for batch in driven.batches] == [1, 100]
+    await driven.commit.close(5)
+
+
+async def test_a_full_disk_stops_answers_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same batch is tried again; nothing is answered meanwhile."""
+    monkeypatch.setattr(group_commit, "RETRY_S", 0.001)
+    driven = Driven(tmp_path, disk=False)
+    real = driven.journal.commit
+    failures = iter([True, True, False])
+
+    def sometimes(batch: Batch) -> None:
+        if next(failures):
+            assert driven.batches == []
+            raise StorageFull(store="shard-0", reason="the disk is full")
+        real(batch)
+
+    monkeypatch.setattr(driven.journal, "commit", sometimes)
+    driven.journal.append(b"m")
+    driven.commit.kick()
+    await asyncio.sleep(0)
+    assert driven.commit.failure is not None
+    assert await driven.commit.flush(10)
+    assert driven.commit.failure is None
+    assert driven.messages == [b"m"]
+    await driven.commit.close(5)
+
+
+async def test_a_flush_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that never answers does not hold up a stop for ever."""
+    driven = Driven(tmp_path, disk=True)
+    gate = threading.Event()
+    monkeypatch.setattr(driven.journal, "commit", lambda batch: gate.wait(20))
+    driven.journal.append(b"m")
+    assert not await driven.commit.flush(0.01)
+    gate.set()
+    assert await driven.commit.flush(5)
+    await driven.commit.close(5)
+
+
+async def test_what_is_owed_without_a_write_goes_out(tmp_path: Path) -> None:
+    """Duplicates have nothing to write, and are answered all the same."""
+    driven = Driven(tmp_path, disk=True)
+    driven.commit.kick()
+    assert await driven.commit.flush(5)
+    assert len(driven.batches) == 1
+    assert driven.commit.commits == 0
+    await driven.commit.close(5)
+    owed = len(driven.batches)
+    driven.commit.kick()
+    await asyncio.sleep(0)
+    assert len(driven.batches) == owed
+
+
+async def test_the_page_cache_is_flushed_in_the_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `process` durability the disk has it a moment later."""
+    monkeypatch.setattr(group_commit, "SYNC_S", 0.001)
+    driven = Driven(tmp_path, disk=False)
+    synced = threading.Event()
+    monkeypatch.setattr(driven.journal, "sync", synced.set)
+    driven.journal.append(b"m")
+    driven.commit.kick()
+    assert await asyncio.to_thread(synced.wait, 10)
+    await driven.commit.close(5)
