@@ -139,12 +139,13 @@ class ProcessSupervisor:
         self._clock: Clock = clock or SystemClock()
         self._context = multiprocessing.get_context("spawn")
         self._children: dict[str, _Child] = {}
+        self._groups: list[list[_Child]] = []
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._watch: asyncio.TimerHandle | None = self._loop.call_later(WATCH_S, self._look)
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
-        """Start children, all at once, and wait until each is ready.
+        """Start a group of children, all at once, and wait until each is ready.
 
         Raises:
             StartFailed: one was not ready in its time, or ended and may not be restarted.
@@ -153,6 +154,8 @@ class ProcessSupervisor:
         for spec in specs:
             child = self._children[spec.name] = _Child(spec, self._clock)
             children.append(child)
+        self._groups.append(children)
+        for child in children:
             self._launch(child)
         for child in children:
             await self._wait_ready(child)
@@ -308,17 +311,23 @@ class ProcessSupervisor:
         return self._children[name].info
 
     async def stop(self, timeout_s: float) -> bool:
-        """Drain and stop every child, the last group first; False when some had to be killed."""
+        """Drain and stop every child; False when some had to be killed.
+
+        The group that was started last stops first. The children of one group drain together, so
+        that one that hangs takes no time from the others.
+        """
         self._stopping = True
         deadline = self._loop.time() + timeout_s
         if self._watch is not None:
             self._watch.cancel()
         clean = True
-        for child in reversed(list(self._children.values())):
+        for child in self._children.values():
             if child.timer is not None:
                 child.timer.cancel()
                 self._set(child, "stopped")
-            clean = await self._stop_one(child, deadline) and clean
+        for group in reversed(self._groups):
+            ended = await asyncio.gather(*(self._stop_one(child, deadline) for child in group))
+            clean = clean and all(ended)
         return clean
 
     async def _stop_one(self, child: _Child, deadline: float) -> bool:

@@ -319,7 +319,7 @@ _OPTIONS: Final = frozenset({"priority", "timeout_ms", "require_receipt", "max_r
 def _known(body: Mapping[str, object], allowed: frozenset[str], prefix: str = "") -> None:
     for name in body:
         if name not in allowed:
-            near = difflib.get_close_matches(str(name), allowed, n=1)
+            near = difflib.get_close_matches(str(name)[:60], allowed, n=1)
             hint = f"did you mean `{near[0]}`? " if near else ""
             raise ValidationError(
                 field=f"{prefix}{name}",
@@ -337,7 +337,9 @@ def _content(body: Mapping[str, object]) -> bytes:
                 field="content", value="both", allowed="one of content and content_base64"
             )
         try:
-            return base64.b64decode(str(encoded).encode(), validate=True)
+            if not isinstance(encoded, str):
+                raise ValueError("no text")
+            return base64.b64decode(encoded.encode(), validate=True)
         except (binascii.Error, ValueError) as error:
             raise ValidationError(
                 field="content_base64", value=encoded, allowed="base64 (RFC 4648)"

@@ -212,12 +212,13 @@ class Node:
             intensity=20, period_s=60.0, min_backoff_s=0.05, max_backoff_s=5.0, reset_after_s=10.0
         )
         start_s = config.start_timeout_ms / 1_000
-        specs = [ProcessSpec(TOOLS, run_tools, (layout,), restart, start_s)]
-        specs += [
+        tools = ProcessSpec(TOOLS, run_tools, (layout,), restart, start_s)
+        shards = [
             ProcessSpec(shard_name(number), run_shard, (layout, number), restart, start_s)
             for number in range(layout.shards)
         ]
-        await self._launch(supervisor, specs)
+        # Two groups that start side by side: the tools stop after the shards that call them.
+        await asyncio.gather(self._launch(supervisor, [tools]), self._launch(supervisor, shards))
         links = GatewayLinks(layout, CLIENT, self.gateway, registry)
         self._stack.push_async_callback(links.close)
         links.start()

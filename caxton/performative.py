@@ -55,7 +55,7 @@ def parse_performative(text: object, field: str = "performative") -> Performativ
         found = _BY_NAME.get(name)
         if found is not None:
             return found
-        near = difflib.get_close_matches(name, _BY_NAME, n=1)
+        near = difflib.get_close_matches(name[:60], _BY_NAME, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
     else:
         hint = ""

@@ -99,7 +99,7 @@ class Directory:
     def near(self, name: str) -> str:
         """A hint with the nearest agent names, for an error text."""
         names = {slug(one.name): one.name for one in self.agents.values()}
-        found = difflib.get_close_matches(slug(name), names, n=3, cutoff=0.5)
+        found = difflib.get_close_matches(slug(name)[:100], names, n=3, cutoff=0.5)
         return f"; near: {', '.join(names[one] for one in found)}" if found else ""
 
     def near_capability(self, capability: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from caxton.errors import AgentNotFound, CaxtonError, QueueFull
+from caxton.errors import AgentNotFound, CaxtonError, QueueFull, ValidationError
 from caxton.links.chunks import chunks
 from caxton.links.wire import Deliver, Settled
 from caxton.message import Message, decode, encode
@@ -112,7 +112,11 @@ class Inbound:
                 self._done.append((sequence, outcome))
                 self._schedule()
                 continue
-            message = decode(raw)
+            try:
+                message = decode(raw)
+            except ValidationError as error:
+                self.settle(sequence, [], (error, ""))
+                continue
             self._handling.add(sequence)
             handling = _Handling(self, sequence, message, count)
             if not self._agents.put(agent_id, handling):

@@ -140,7 +140,12 @@ class Peers:
         shard = self.shard
         if shard is None:
             return
-        sentence = decode_payload(kind, payload)
+        try:
+            sentence = decode_payload(kind, payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            # It would come again and again, and hold up what is behind it.
+            logger.error("dropped a frame of kind %d from %s: %s", kind, link.peer, error)
+            return
         if kind == Kind.ANSWER and link.peer == TOOLS:
             self._tool_questions.answered(sentence)
             return

@@ -67,10 +67,11 @@ async def watched() -> AsyncIterator[Watched]:
 
 
 async def test_children_start_talk_and_drain_in_reverse(watched: Watched) -> None:
-    """Children become ready together, hear and tell, and drain the last started first."""
+    """Children become ready, hear and tell; the group started last drains first."""
     supervisor = watched.supervisor
     names = ["one", "two", "three"]
-    await supervisor.start([ProcessSpec(name, mains.steady) for name in names])
+    for name in names:
+        await supervisor.start([ProcessSpec(name, mains.steady)])
     assert [info.name for info in supervisor.children()] == names
     for name in names:
         info = watched.child(name)
