@@ -45,7 +45,7 @@ DISPATCH_S = 0.02
 """Turns of actors before the loop reads its sockets again. As long as one read of every link takes
 to handle: what came is handled before more comes in, so a flood waits in the senders."""
 EXPIRE_S = 5.0
-"""Between two looks for conversations that were idle too long."""
+"""Between two looks for conversations that were idle too long, or of which nothing is kept."""
 
 RemoteQueries = Callable[[int, str, dict[str, Any]], Awaitable[Any]]
 """Asks another shard."""
@@ -118,6 +118,8 @@ class Shard:
 
     def _look_for_expired(self) -> None:
         self.router.conversations.expire()
+        if self.router.conversations.sweep():
+            self.router.commit.kick()
         loop = asyncio.get_running_loop()
         self._expire = loop.call_later(EXPIRE_S, self._look_for_expired)
 

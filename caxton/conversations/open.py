@@ -24,6 +24,8 @@ __all__ = ["OpenConversations"]
 
 SNAPSHOTS = 64
 """Snapshots that one commit carries at least; a tenth of what is due when that is more."""
+SWEPT = 200
+"""Stored conversations that are looked at in one go, for those that nothing is kept of."""
 MAILBOX = 1_000_000
 """A conversation's mailbox is bounded by the shard's limit of pending messages, not by itself."""
 
@@ -57,6 +59,8 @@ class OpenConversations:
         self._due: dict[bytes, int] = {}
         """Conversation to the first sequence number its snapshot misses, in rising order."""
         self._deadlines: list[tuple[int, bytes]] = []
+        self._forgotten: dict[bytes, None] = {}
+        self._swept = b""
         self._encode = msgspec.msgpack.Encoder().encode
         self._decoder = msgspec.msgpack.Decoder(ConversationRecord)
         self._mailbox = MailboxSpec(capacity=MAILBOX)
@@ -101,6 +105,7 @@ class OpenConversations:
     def _open_one(self, key: bytes, record: ConversationRecord) -> OpenConversation:
         if len(self._open) >= self._limit:
             self._passivate()
+        self._forgotten.pop(key, None)
         state = OpenConversation(key, record)
         state.ref = self._system.spawn(Conversation, state, self._host, mailbox=self._mailbox)
         state.tell = state.ref.tell
@@ -139,6 +144,8 @@ class OpenConversations:
             self._write(state, batch)
         for key in done:
             del due[key]
+        while self._forgotten and len(batch.forgotten) < SNAPSHOTS:
+            batch.forgotten.append(self._forgotten.popitem()[0])
         return next(iter(due.values()), self._journal.next_sequence)
 
     def _write(self, state: OpenConversation, batch: Batch) -> None:
@@ -166,6 +173,21 @@ class OpenConversations:
             self._close(key)
             ended += 1
         return ended
+
+    def sweep(self) -> int:
+        """Find ended conversations of which the journal keeps no message any more.
+
+        Looks at some stored ones each time; the next commits remove what was found, which is
+        also how many are waiting for that.
+        """
+        rows = self._journal.conversations_from(self._swept, SWEPT)
+        self._swept = rows[-1][0] + b"\0" if len(rows) == SWEPT else b""
+        for key, raw in rows:
+            record = self._decoder.decode(raw)
+            gone = record.last_sequence < self._journal.first_kept
+            if gone and key not in self._open and self.ended(record):
+                self._forgotten[key] = None
+        return len(self._forgotten)
 
     def ended(self, record: ConversationRecord) -> bool:
         """Whether a conversation has been idle for longer than its timeout."""

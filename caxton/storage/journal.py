@@ -76,6 +76,8 @@ class Batch:
         """Conversation id and snapshot."""
         self.history: list[tuple[bytes, bytes]] = []
         """Key and packed sequence numbers of full history chunks."""
+        self.forgotten: list[bytes] = []
+        """Conversations whose record and history go."""
         self.replay_from = 0
         """First sequence number that a snapshot may miss once this batch is written."""
         self.owed: object = None
@@ -84,7 +86,7 @@ class Batch:
         self.drop_pending: list[int] = []
 
     def __bool__(self) -> bool:
-        return bool(self.messages or self.handled or self.conversations)
+        return bool(self.messages or self.handled or self.conversations or self.forgotten)
 
 
 class Recovered(msgspec.Struct):
@@ -225,6 +227,8 @@ class Journal:
                 txn.put(key, value, db=tables["conversations"])
             for key, value in batch.history:
                 txn.put(key, value, db=tables["history"])
+            for key in batch.forgotten:
+                self._forget(txn, key)
             for sequence in batch.store_pending:
                 txn.put(_SEQ.pack(sequence), b"", db=tables["pending"])
             for sequence in batch.drop_pending:
@@ -237,6 +241,12 @@ class Journal:
         self._number = number
         self.dead_letters = dead_letters
         self.first_kept = first_kept
+
+    def _forget(self, txn: lmdb.Transaction, conversation: bytes) -> None:
+        txn.delete(conversation, db=self._env.tables["conversations"])
+        cursor = txn.cursor(self._env.tables["history"])
+        while cursor.set_range(conversation) and bytes(cursor.key()).startswith(conversation):
+            cursor.delete()
 
     def _write_dead(self, txn: lmdb.Transaction, letters: Sequence[DeadRecord]) -> int:
         table = self._env.tables["dead_letters"]
@@ -382,6 +392,18 @@ class Journal:
             cursor = reading.cursor(self._env.tables["conversations"])
             if cursor.last():
                 for item in cursor.iterprev():
+                    found.append(item)
+                    if len(found) >= limit:
+                        break
+        return found
+
+    def conversations_from(self, key: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Up to ``limit`` snapshots whose ids are ``key`` or later, in order."""
+        found = []
+        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            cursor = reading.cursor(self._env.tables["conversations"])
+            if cursor.set_range(key):
+                for item in cursor.iternext():
                     found.append(item)
                     if len(found) >= limit:
                         break

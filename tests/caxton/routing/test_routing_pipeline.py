@@ -504,6 +504,34 @@ async def test_long_conversations_move_their_history_to_chunks(make_engine: Make
     assert engine.texts(conversation) == expected
 
 
+async def test_conversations_go_when_nothing_of_them_is_kept(make_engine: Make) -> None:
+    """Their record and history are removed once the journal has dropped their messages."""
+    engine = make_engine({"note": silent}, storage_keep_messages=1_000)
+    conversation = new_id()
+    many = [engine.message("note", conversation_id=conversation, act="inform") for _ in range(300)]
+    engine.submit(*many)
+    await engine.settled()
+    for _ in range(80):
+        engine.submit(*(engine.message("note", act="inform") for _ in range(20)))
+        await engine.settled()
+    journal, known = engine.shard.journal, engine.shard.router.conversations
+    assert journal.first_kept > 300
+    assert known.sweep() == 0
+    later = engine.shard.router.now_ms() + 10_000_000
+    engine.shard.router.now_ms = lambda: later
+    known.expire()
+    assert journal.conversation(conversation) is not None
+    for _ in range(40):
+        known.sweep()
+        engine.submit(engine.message("note", act="inform"))
+        await engine.settled()
+    assert journal.conversation(conversation) is None
+    assert journal.history(conversation) == []
+    kept = [record for _, record in known.stored(5_000)]
+    assert kept
+    assert all(record.last_sequence >= journal.first_kept - 700 for record in kept)
+
+
 def test_recent_ids_are_bounded_and_never_forget_the_newest() -> None:
     """Two generations: at least the window is known, at most twice of it."""
     recent = RecentIds(100)
