@@ -320,7 +320,7 @@ def _known(body: Mapping[str, object], allowed: frozenset[str], prefix: str = ""
     for name in body:
         if name not in allowed:
             near = difflib.get_close_matches(str(name)[:60], allowed, n=1)
-            hint = f"did you mean `{near[0]}`? " if near else ""
+            hint = "".join(f"did you mean `{one}`? " for one in near)
             raise ValidationError(
                 field=f"{prefix}{name}",
                 value="an unknown field",
@@ -337,9 +337,7 @@ def _content(body: Mapping[str, object]) -> bytes:
                 field="content", value="both", allowed="one of content and content_base64"
             )
         try:
-            if not isinstance(encoded, str):
-                raise ValueError("no text")
-            return base64.b64decode(encoded.encode(), validate=True)
+            return base64.b64decode(_text(body, "content_base64") or "", validate=True)
         except (binascii.Error, ValueError) as error:
             raise ValidationError(
                 field="content_base64", value=encoded, allowed="base64 (RFC 4648)"

@@ -222,6 +222,7 @@ class Node:
         links = GatewayLinks(layout, CLIENT, self.gateway, registry)
         self._stack.push_async_callback(links.close)
         links.start()
+        await links.met(start_s)
         if listener is not None and self._status is not None:
             from caxton.processes.gateway_main import run_gateway
 

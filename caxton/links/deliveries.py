@@ -8,6 +8,7 @@ them, the same deliveries come again and get the same outcome without being hand
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from caxton.routing.delivery import LocalAgents
 from caxton.types import format_id
 
 __all__ = ["Inbound", "Outbound"]
+
+logger = logging.getLogger("caxton.links")
 
 AGAIN_S = 0.25
 """Before a link that was full is tried again."""
@@ -74,15 +77,18 @@ class _Handling:
 
     def done(self, outputs: Sequence[Message]) -> None:
         """Handled."""
-        self._inbound.settle(self.sequence, [encode(one) for one in outputs], None)
+        self._inbound.done(self, [encode(one) for one in outputs])
 
     def failed(self, error: CaxtonError, traceback: str) -> None:
         """Not handled this time."""
-        self._inbound.settle(self.sequence, [], (error, traceback))
+        self._inbound.failed(self, error, traceback)
 
 
 class Inbound:
     """Deliveries of one other shard to agents of this one.
+
+    What is in handling, and what was handled, is known by message id: a shard that lost its
+    uncommitted tail delivers those messages again under other numbers.
 
     Args:
         send: puts a sentence on the link.
@@ -96,45 +102,49 @@ class Inbound:
     ) -> None:
         self._send = send
         self._agents = agents
-        self._handling: set[int] = set()
-        self._outcomes: OrderedDict[int, list[bytes]] = OrderedDict()
-        self._done: list[tuple[int, list[bytes]]] = []
-        self._failed: list[tuple[int, str, dict[str, Any], str]] = []
+        self._handling: dict[bytes, _Handling] = {}
+        self._outcomes: OrderedDict[bytes, list[bytes]] = OrderedDict()
+        self._done: list[tuple[int, bytes, list[bytes]]] = []
+        self._failed: list[tuple[int, bytes, str, dict[str, Any], str]] = []
         self._scheduled = False
 
     def take(self, sentence: Deliver) -> None:
         """Give a frame of deliveries to their agents."""
         for sequence, count, agent_id, raw in sentence.items:
-            if sequence in self._handling:
-                continue
-            outcome = self._outcomes.get(sequence)
-            if outcome is not None:
-                self._done.append((sequence, outcome))
-                self._schedule()
-                continue
             try:
                 message = decode(raw)
             except ValidationError as error:
-                self.settle(sequence, [], (error, ""))
+                logger.error("a delivery does not decode: %s", error)
                 continue
-            self._handling.add(sequence)
-            handling = _Handling(self, sequence, message, count)
+            key: bytes = message.message_id
+            under_way = self._handling.get(key)
+            if under_way is not None:
+                under_way.sequence = sequence
+                continue
+            outcome = self._outcomes.get(key)
+            if outcome is not None:
+                self._done.append((sequence, key, outcome))
+                self._schedule()
+                continue
+            handling = self._handling[key] = _Handling(self, sequence, message, count)
             if not self._agents.put(agent_id, handling):
                 handling.failed(AgentNotFound(agent=format_id(agent_id), near=""), "")
 
-    def settle(
-        self, sequence: int, outputs: list[bytes], failure: tuple[CaxtonError, str] | None
-    ) -> None:
-        """Report an outcome; a successful one is remembered."""
-        self._handling.discard(sequence)
-        if failure is None:
-            self._done.append((sequence, outputs))
-            self._outcomes[sequence] = outputs
-            if len(self._outcomes) > REMEMBERED:
-                self._outcomes.popitem(last=False)
-        else:
-            error, traceback = failure
-            self._failed.append((sequence, error.code, error.fields, traceback))
+    def done(self, handling: _Handling, outputs: list[bytes]) -> None:
+        """Report a success, and remember it."""
+        key: bytes = handling.message.message_id
+        self._handling.pop(key, None)
+        self._done.append((handling.sequence, key, outputs))
+        self._outcomes[key] = outputs
+        if len(self._outcomes) > REMEMBERED:
+            self._outcomes.popitem(last=False)
+        self._schedule()
+
+    def failed(self, handling: _Handling, error: CaxtonError, traceback: str) -> None:
+        """Report a failure; the message may come again."""
+        key: bytes = handling.message.message_id
+        self._handling.pop(key, None)
+        self._failed.append((handling.sequence, key, error.code, error.fields, traceback))
         self._schedule()
 
     def _schedule(self) -> None:
@@ -163,5 +173,5 @@ def _size(item: tuple[int, int, bytes, msgspec.Raw]) -> int:
     return len(memoryview(item[3]))
 
 
-def _outputs_size(item: tuple[int, list[bytes]]) -> int:
-    return sum(map(len, item[1]))
+def _outputs_size(item: tuple[int, bytes, list[bytes]]) -> int:
+    return sum(map(len, item[2]))

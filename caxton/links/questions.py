@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,8 @@ class Questions:
     def __init__(self, send: Callable[[msgspec.Struct], None], part: str) -> None:
         self._send = send
         self._part = part
-        self._next = 0
+        # An answer to the process that this one replaces must not fit a question of ours.
+        self._next = secrets.randbits(40) << 20
         self._open: dict[int, asyncio.Future[Any]] = {}
 
     async def ask(self, name: str, arguments: dict[str, Any], timeout_s: float = 10.0) -> Any:

@@ -6,6 +6,7 @@ everything unanswered goes out again; the shard recognises what it had already j
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -57,7 +58,8 @@ class Submitter:
 
     def __init__(self, send: Callable[[msgspec.Struct], None]) -> None:
         self._send = send
-        self._next = 0
+        # An answer to the process that this one replaces must not fit a message of ours.
+        self._next = secrets.randbits(40) << 20
         self._open: dict[int, _Open] = {}
 
     def __len__(self) -> int:

@@ -84,10 +84,13 @@ class Deliver(msgspec.Struct, array_like=True, frozen=True):
 class Settled(msgspec.Struct, array_like=True, frozen=True):
     """Agent's shard to conversation's shard: what became of deliveries."""
 
-    done: list[tuple[int, list[bytes]]]
-    """Sequence number, the messages that handling caused."""
-    failed: list[tuple[int, str, dict[str, Any], str]]
-    """Sequence number, error code, fields, traceback."""
+    done: list[tuple[int, bytes, list[bytes]]]
+    """Sequence number, message id, the messages that handling caused."""
+    failed: list[tuple[int, bytes, str, dict[str, Any], str]]
+    """Sequence number, message id, error code, fields, traceback.
+
+    The id goes with the number because a shard that lost its uncommitted tail gives the numbers of
+    that tail to other messages."""
 
 
 class Query(msgspec.Struct, array_like=True, frozen=True):

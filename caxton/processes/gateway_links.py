@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from actors import Link, LinkClient
 from caxton.gateway import Gateway
 from caxton.links.wire import Notice, decode_payload
@@ -21,6 +23,8 @@ class GatewayLinks:
         identity = layout.identity(name)
         self._clients = []
         self._numbers: dict[str, int] = {}
+        self._met: set[str] = set()
+        self._all_met = asyncio.Event()
         for number in range(layout.shards):
             peer = shard_name(number)
             client = LinkClient(layout.socket(peer), identity, peer, self)
@@ -34,20 +38,27 @@ class GatewayLinks:
         for client in self._clients:
             client.start()
 
-    @property
-    def up(self) -> int:
-        """Shards that are connected."""
-        return sum(1 for client in self._clients if client.link.up)
+    async def met(self, timeout_s: float) -> bool:
+        """Wait until every shard was connected once; False when ``timeout_s`` passed first."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._all_met.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _refresh(self) -> None:
         directory = self._gateway.directory
         directory.apply(self._registry.since(directory.revision))
 
     def on_up(self, link: Link, fresh: bool) -> None:
-        """A shard is there; a fresh one has lost what it was told."""
+        """A shard is there; one that replaces another has lost what that was told."""
         self._refresh()
-        if fresh:
+        if fresh and link.peer in self._met:
             self._gateway.replaced(self._numbers[link.peer])
+        self._met.add(link.peer)
+        if len(self._met) == len(self._clients):
+            self._all_met.set()
 
     def on_down(self, link: Link) -> None:
         """A shard is gone; what is sent waits for its replacement."""

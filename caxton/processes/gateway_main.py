@@ -44,6 +44,7 @@ async def run_gateway(
     server = make_server(app)
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
     tune()
+    await links.met(config.start_timeout_ms / 1_000)
     control.ready()
     timeout_s = await control.wait_drain()
     server.should_exit = True

@@ -79,6 +79,7 @@ class Peers:
         self._number = number
         self._identity = layout.identity(shard_name(number))
         self._peers: dict[str, Peer] = {}
+        self._met: set[str] = set()
         self._server = LinkServer(layout.socket(shard_name(number)), self._identity, self)
         self._clients = [
             LinkClient(layout.socket(shard_name(other)), self._identity, shard_name(other), self)
@@ -111,13 +112,15 @@ class Peers:
     # --- LinkEvents --------------------------------------------------------------------------
 
     def on_up(self, link: Link, fresh: bool) -> None:
-        """A process is there; a fresh one has lost what it was told."""
+        """A process is there; one that replaces another has lost what that was told."""
+        replaces = fresh and link.peer in self._met
+        self._met.add(link.peer)
         if link.peer == TOOLS:
-            if fresh:
+            if replaces:
                 self._tool_questions.lost()
             return
         peer = self._peer(link)
-        if fresh:
+        if replaces:
             peer.questions.lost()
             if peer.submitter.resend():
                 logger.info("sent submissions to %s again", link.peer)
@@ -214,12 +217,12 @@ class Peers:
         if self.shard is None or peer.number is None:
             return
         router = self.shard.router
-        for sequence, outputs in sentence.done:
-            accepted = router.delivery.remote(peer.number, sequence)
+        for sequence, message_id, outputs in sentence.done:
+            accepted = router.delivery.remote(peer.number, sequence, message_id)
             if accepted is not None:
                 router.done(accepted, [decode(raw) for raw in outputs])
-        for sequence, code, fields, traceback in sentence.failed:
-            accepted = router.delivery.remote(peer.number, sequence)
+        for sequence, message_id, code, fields, traceback in sentence.failed:
+            accepted = router.delivery.remote(peer.number, sequence, message_id)
             if accepted is not None:
                 router.failed(accepted, error_from_code(code, fields), traceback)
 

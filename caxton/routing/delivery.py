@@ -140,9 +140,16 @@ class Delivery:
         self._remote_flying.setdefault(shard, {})[accepted.sequence] = accepted
         self._remote.deliver(shard, accepted)
 
-    def remote(self, shard: int, sequence: int) -> Accepted | None:
-        """The delivery that another shard reports on; None when it was settled already."""
-        return self._remote_flying.get(shard, {}).pop(sequence, None)
+    def remote(self, shard: int, sequence: int, message_id: bytes) -> Accepted | None:
+        """The delivery that another shard reports on; None when it was settled already.
+
+        A report from before this process was started may carry the number of another message.
+        """
+        flying = self._remote_flying.get(shard, {})
+        found = flying.get(sequence)
+        if found is None or found.message.message_id != message_id:
+            return None
+        return flying.pop(sequence)
 
     def resend(self, shard: int) -> int:
         """Deliver again what ``shard`` lost when its process died."""

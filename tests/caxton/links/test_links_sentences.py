@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caxton.agents.directory import Directory
 from caxton.errors import (
     AgentFailed,
     AgentNotFound,
@@ -43,6 +44,7 @@ from caxton.links.wire import (
 )
 from caxton.message import encode, make_message
 from caxton.routing.accepted import Accepted
+from caxton.routing.delivery import Delivery
 from caxton.types import new_id
 
 A, B = new_id(), new_id()
@@ -77,7 +79,7 @@ SENTENCES = [
     Refused([(1, "QUEUE_FULL", {"depth": 1})]),
     Replies([msgspec.Raw(RAW)]),
     Deliver([(1, 2, B, msgspec.Raw(RAW))]),
-    Settled([(1, [RAW])], [(2, "AGENT_FAILED", {}, "tb")]),
+    Settled([(1, A, [RAW])], [(2, A, "AGENT_FAILED", {}, "tb")]),
     Query(1, "stats", {}),
     Answer(1, {"a": 1}),
     Notice("event", ["a", "b", "c"]),
@@ -125,9 +127,12 @@ def test_a_submitter_settles_each_once_and_sends_the_rest_again() -> None:
     submitter = Submitter(sent.append)  # type: ignore[arg-type]
     submitter.submit([RAW] * 5, lambda index, outcome: settled.append((index, outcome)))
     submitter.submit([RAW], lambda index, outcome: settled.append((9, outcome)), wait=True)
+    base = sent[0].first
     submitter.acked(Acked(True, [0, 2], [2]))
-    submitter.acked(Acked(True, [0, 2], []))
-    submitter.refused(Refused([(3, "QUEUE_FULL", {"queue": "q", "depth": 1, "limit": 1})]))
+    assert settled == []
+    submitter.acked(Acked(True, [base, 2], [base + 2]))
+    submitter.acked(Acked(True, [base, 2], []))
+    submitter.refused(Refused([(base + 3, "QUEUE_FULL", {"queue": "q", "depth": 1, "limit": 1})]))
     assert settled[:3] == [
         (0, Outcome(True, False)),
         (1, Outcome(True, False)),
@@ -137,8 +142,8 @@ def test_a_submitter_settles_each_once_and_sends_the_rest_again() -> None:
     sent.clear()
     assert submitter.resend() == 2
     assert [(one.first, one.wait, len(one.messages)) for one in sent] == [
-        (4, False, 1),
-        (5, True, 1),
+        (base + 4, False, 1),
+        (base + 5, True, 1),
     ]
     submitter.abandon(NodeNotReady(part="shard 0"))
     assert len(submitter) == 0
@@ -217,8 +222,12 @@ class Agents:
         return self.here
 
 
-def deliver(*sequences: int) -> Deliver:
-    return Deliver([(number, 1, B, msgspec.Raw(RAW)) for number in sequences])
+MESSAGES = [make_message("inform", sender=A, receiver=B, content=str(n)) for n in range(6)]
+
+
+def deliver(*numbers: int, shift: int = 0) -> Deliver:
+    """Deliveries of these messages, under their numbers plus ``shift``."""
+    return Deliver([(n + shift, 1, B, msgspec.Raw(encode(MESSAGES[n]))) for n in numbers])
 
 
 async def test_a_repeated_delivery_is_handled_once_and_answered_again() -> None:
@@ -232,12 +241,62 @@ async def test_a_repeated_delivery_is_handled_once_and_answered_again() -> None:
     agents.put_in[0].done([MESSAGE])
     agents.put_in[1].failed(AgentFailed(agent="a", attempts=1, reason="r"), "tb")
     await turns()
-    assert sent[0].done == [(1, [RAW])]
-    assert sent[0].failed[0][:2] == (2, "AGENT_FAILED")
+    assert sent[0].done == [(1, MESSAGES[1].message_id, [RAW])]
+    assert sent[0].failed[0][:3] == (2, MESSAGES[2].message_id, "AGENT_FAILED")
     inbound.take(deliver(1, 2))
     await turns()
-    assert sent[1].done == [(1, [RAW])]
+    assert sent[1].done == [(1, MESSAGES[1].message_id, [RAW])]
     assert [one.sequence for one in agents.put_in] == [1, 2, 2]
+
+
+async def test_a_number_that_another_message_had_is_not_taken_for_it() -> None:
+    """A shard that lost its uncommitted tail gives its numbers to other messages."""
+    sent: list[Settled] = []
+    agents = Agents()
+    inbound = Inbound(sent.append, agents)  # type: ignore[arg-type]
+    inbound.take(deliver(1, 2))
+    agents.put_in[0].done([])
+    inbound.take(deliver(1, 2, shift=5))
+    inbound.take(Deliver([(1, 1, B, msgspec.Raw(encode(MESSAGES[3])))]))
+    assert [one.message for one in agents.put_in] == [MESSAGES[1], MESSAGES[2], MESSAGES[3]]
+    agents.put_in[1].done([])
+    await turns()
+    reported = [(number, key) for one in sent for number, key, _ in one.done]
+    assert reported == [
+        (1, MESSAGES[1].message_id),
+        (6, MESSAGES[1].message_id),
+        (7, MESSAGES[2].message_id),
+    ]
+
+
+def test_a_late_report_settles_only_its_own_message() -> None:
+    """The number may be that of another message by now."""
+    sent: list[int] = []
+
+    class Remote:
+        def deliver(self, shard: int, one: Accepted) -> None:
+            sent.append(one.sequence)
+
+    directory = Directory(new_id(), 2)
+    receiver = next(one for one in iter(new_id, b"") if directory.shard(one) == 1)
+    delivery = Delivery(
+        directory,
+        0,
+        Agents(),
+        Remote(),
+        window=10,
+        reload=lambda sequence: None,
+        settled=lambda one, outputs: None,
+        buried=lambda one, error, traceback: None,
+    )
+    mine = accepted(7, Router())
+    delivery.deliver(mine, receiver)
+    assert sent == [7]
+    assert delivery.remote(1, 7, new_id()) is None
+    assert delivery.remote(1, 8, MESSAGE.message_id) is None
+    assert delivery.resend(1) == 1
+    assert delivery.remote(1, 7, MESSAGE.message_id) is mine
+    assert delivery.remote(1, 7, MESSAGE.message_id) is None
 
 
 async def test_an_agent_that_is_not_here_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,13 +307,14 @@ async def test_an_agent_that_is_not_here_is_an_outcome(monkeypatch: pytest.Monke
     inbound = Inbound(sent.append, agents)  # type: ignore[arg-type]
     agents.here = False
     inbound.take(deliver(1))
+    inbound.take(Deliver([(9, 1, B, msgspec.Raw(b"\x01"))]))
     await turns()
-    assert sent[0].failed[0][1] == AgentNotFound.code
+    assert [one[2] for one in sent[0].failed] == [AgentNotFound.code]
     agents.here = True
     inbound.take(deliver(2, 3, 4))
     for one in agents.put_in:
         one.done([])
-    assert list(inbound._outcomes) == [3, 4]
+    assert list(inbound._outcomes) == [MESSAGES[3].message_id, MESSAGES[4].message_id]
 
 
 async def test_outcomes_wait_for_a_full_link(monkeypatch: pytest.MonkeyPatch) -> None:
