@@ -2,9 +2,7 @@
 
 from actors.actor import Actor, ActorRef
 from actors.clock import Clock, SystemClock
-from actors.control import ControlChannel
-from actors.dispatcher import CooperativeDispatcher, Dispatcher
-from actors.endpoint import LinkClient, LinkServer
+from actors.dispatch.cooperative import CooperativeDispatcher, Dispatcher
 from actors.errors import (
     ActorError,
     AskFromLoop,
@@ -16,9 +14,11 @@ from actors.errors import (
     SystemStopped,
 )
 from actors.events import DeadLetter, DeadLetters, Event, EventStream
-from actors.link import Identity, Link, Window
+from actors.links.endpoint import LinkClient, LinkServer
+from actors.links.link import Identity, Link, Window
 from actors.mailbox import MailboxSpec
-from actors.process import ProcessInfo, ProcessSpec, ProcessSupervisor, StartFailed
+from actors.processes.control import ControlChannel
+from actors.processes.supervisor import ProcessInfo, ProcessSpec, ProcessSupervisor, StartFailed
 from actors.restart import RestartPolicy, RestartTracker
 from actors.system import ActorSystem
 

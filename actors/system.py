@@ -13,7 +13,7 @@ import pykka
 from actors.actor import Actor, ActorRef
 from actors.cell import Cell
 from actors.clock import Clock, SystemClock
-from actors.dispatcher import CooperativeDispatcher, Dispatcher
+from actors.dispatch.cooperative import CooperativeDispatcher, Dispatcher
 from actors.errors import SystemStopped
 from actors.events import DeadLetters, EventStream
 from actors.mailbox import MailboxSpec

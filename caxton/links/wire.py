@@ -1,7 +1,7 @@
 """What the processes of a node say to each other: one frame kind per sentence, each a batch.
 
 The payload of a frame is the msgpack form of the struct of its kind. Frames travel over
-``actors.link``; inside one process the same structs are handed over as they are.
+``actors.links.link``; inside one process the same structs are handed over as they are.
 """
 
 from __future__ import annotations

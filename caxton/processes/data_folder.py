@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from actors.endpoint import MAX_SOCKET_PATH
+from actors.links.endpoint import MAX_SOCKET_PATH
 from caxton.errors import ForeignFolder, NodeAlreadyRunning, StorageError
 
 __all__ = ["DataFolder"]

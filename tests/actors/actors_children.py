@@ -8,7 +8,7 @@ import signal
 import time
 from typing import Any
 
-import actors.control
+import actors.processes.control
 from actors import ControlChannel, ProcessSpec, ProcessSupervisor
 
 
@@ -49,7 +49,7 @@ async def dies(control: ControlChannel, after_ready: bool) -> None:
 
 async def stuck(control: ControlChannel) -> None:
     """Is ready, then blocks its event loop; its heartbeats go on."""
-    actors.control.BEAT_S = 0.02  # type: ignore[misc]  # final for everyone but this child
+    actors.processes.control.BEAT_S = 0.02  # type: ignore[misc]  # final for everyone but this child
     control.ready()
     await asyncio.sleep(0.1)
     time.sleep(600)
@@ -58,7 +58,7 @@ async def stuck(control: ControlChannel) -> None:
 async def mute(control: ControlChannel) -> None:
     """Is ready, then beats no more."""
     control.ready()
-    actors.control.BEAT_S = 600.0  # type: ignore[misc]  # final for everyone but this child
+    actors.processes.control.BEAT_S = 600.0  # type: ignore[misc]  # final for everyone but this child
     await control.wait_drain()
 
 
@@ -87,6 +87,6 @@ async def parent(control: ControlChannel) -> None:
 
 async def deaf(control: ControlChannel) -> None:
     """Hears no drain; without a supervisor it has a moment left."""
-    actors.control.ORPHAN_GRACE_S = 0.1  # type: ignore[misc]  # final for everyone but this child
+    actors.processes.control.ORPHAN_GRACE_S = 0.1  # type: ignore[misc]  # final for everyone but this child
     control.ready()
     await asyncio.Event().wait()

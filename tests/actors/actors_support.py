@@ -9,7 +9,7 @@ from typing import Any
 
 from actors import Actor, ActorRef, ActorSystem, DeadLetter, Event, MailboxSpec, RestartPolicy
 from actors.cell import Cell
-from actors.testing import ManualClock, SyncDispatcher
+from actors.testkit import ManualClock, SyncDispatcher
 
 QUICK = RestartPolicy(min_backoff_s=1.0, max_backoff_s=8.0, random_factor=0.0, intensity=3)
 

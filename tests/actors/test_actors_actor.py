@@ -15,7 +15,7 @@ from actors_support import Boom, Recorder, until
 
 from actors import Actor, ActorRef, ActorSystem, AskFromLoop
 from actors.future import Future
-from actors.testing import Probe
+from actors.testkit import Probe
 
 
 class Ledger:

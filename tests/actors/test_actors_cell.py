@@ -16,7 +16,7 @@ from pykka._envelope import Envelope
 from actors import Actor, ActorSystem, MailboxFull, MailboxSpec, RestartPolicy
 from actors.cell import Cell
 from actors.future import Future
-from actors.testing import Probe
+from actors.testkit import Probe
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pykka._envelope import Envelope
 
 from actors import DeadLetter, DeadLetters, Event, EventStream, SystemClock
 from actors.events import LOGGED, QUIET_S
-from actors.testing import ManualClock
+from actors.testkit import ManualClock
 
 
 def letter(message: object = "x") -> DeadLetter:

@@ -12,8 +12,8 @@ import pytest
 from actors_support import QUICK, Bench, Recorder, cell_of, until
 
 from actors import Actor, ActorSystem, MailboxSpec, RestartPolicy
-from actors.dispatcher import CooperativeDispatcher
-from actors.testing import Probe
+from actors.dispatch.cooperative import CooperativeDispatcher
+from actors.testkit import Probe
 
 
 async def test_stop_is_in_reverse_order_of_start() -> None:

@@ -22,7 +22,7 @@ from typing import Annotated, Final
 import msgspec
 
 from actors.errors import ActorError, FrameError, LinkFull, LinkRefused
-from actors.frame import Frame, FrameDecoder, encode_frame
+from actors.links.frame import Frame, FrameDecoder, encode_frame
 
 __all__ = ["HELLO_TIMEOUT_S", "Identity", "Link", "Window"]
 

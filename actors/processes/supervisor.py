@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from actors.clock import Clock, SystemClock
-from actors.control import ControlChannel
 from actors.errors import ActorError
+from actors.processes.control import ControlChannel
 from actors.restart import RestartPolicy, RestartTracker
 
 __all__ = ["ProcessInfo", "ProcessSpec", "ProcessSupervisor", "StartFailed"]

@@ -13,13 +13,13 @@ import msgspec
 import pytest
 from actors_support import until
 
-import actors.frame
-import actors.link
+import actors.links.frame
+import actors.links.link
 from actors import FrameError, Identity, Link, LinkClient, LinkFull, LinkRefused, LinkServer, Window
-from actors.endpoint import MAX_SOCKET_PATH
-from actors.frame import FrameDecoder, encode_frame
-from actors.link import CONFIRM, HELLO, PING, PROTOCOL, Hello
-from actors.testing import Faults, FlakyPair
+from actors.links.endpoint import MAX_SOCKET_PATH
+from actors.links.frame import FrameDecoder, encode_frame
+from actors.links.link import CONFIRM, HELLO, PING, PROTOCOL, Hello
+from actors.testkit import Faults, FlakyPair
 
 TOKEN = b"a secret of this node"
 DATA = 7
@@ -195,7 +195,7 @@ class TestHello:
         self, net: Net, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Who says no hello in time is shown out."""
-        monkeypatch.setattr(actors.link, "HELLO_TIMEOUT_S", 0.02)
+        monkeypatch.setattr(actors.links.link, "HELLO_TIMEOUT_S", 0.02)
         await net.server()
         assert await closed(await net.stranger()) == b""
         assert "no hello within" in caplog.text
@@ -351,7 +351,7 @@ class TestDelivery:
     ) -> None:
         """A payload too long for a frame raises and the next frame follows without a gap."""
         _, client = await net.pair()
-        monkeypatch.setattr(actors.frame, "MAX_FRAME", 1_000)
+        monkeypatch.setattr(actors.links.frame, "MAX_FRAME", 1_000)
         with pytest.raises(FrameError):
             client.link.send(DATA, bytes(1_001))
         client.link.send(DATA, b"next")
@@ -516,8 +516,8 @@ class TestReconnect:
         self, net: Net, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Two sides with nothing to say stay connected beyond the silence limit."""
-        monkeypatch.setattr(actors.link, "PING_S", 0.02)
-        monkeypatch.setattr(actors.link, "SILENCE_S", 0.5)
+        monkeypatch.setattr(actors.links.link, "PING_S", 0.02)
+        monkeypatch.setattr(actors.links.link, "SILENCE_S", 0.5)
         loop = asyncio.get_running_loop()
         server, client = await net.pair()
         heard = client.link._last_heard
@@ -530,8 +530,8 @@ class TestReconnect:
         self, net: Net, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A peer of which nothing came for the limit is disconnected; it was pinged before."""
-        monkeypatch.setattr(actors.link, "PING_S", 0.01)
-        monkeypatch.setattr(actors.link, "SILENCE_S", 0.04)
+        monkeypatch.setattr(actors.links.link, "PING_S", 0.01)
+        monkeypatch.setattr(actors.links.link, "SILENCE_S", 0.04)
         await net.server()
         reader = await net.stranger(hello())
         decoder = FrameDecoder()

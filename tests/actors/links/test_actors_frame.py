@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import actors.frame
+import actors.links.frame
 from actors.errors import FrameError
-from actors.frame import Frame, FrameDecoder, encode_frame
+from actors.links.frame import Frame, FrameDecoder, encode_frame
 
 FRAMES = st.lists(
     st.builds(Frame, st.integers(0, 255), st.integers(0, 2**63), st.binary(max_size=300)),
@@ -78,7 +78,7 @@ def test_a_too_long_frame_is_refused_by_its_length() -> None:
 
 def test_a_too_long_payload_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """encode_frame refuses what its reader would refuse."""
-    monkeypatch.setattr(actors.frame, "MAX_FRAME", 100)
+    monkeypatch.setattr(actors.links.frame, "MAX_FRAME", 100)
     assert encode_frame(1, 1, bytes(80))
     with pytest.raises(FrameError) as caught:
         encode_frame(1, 1, bytes(101))

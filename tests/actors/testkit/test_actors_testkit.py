@@ -8,7 +8,7 @@ import pytest
 from actors_support import Boom, Recorder
 
 from actors import ActorSystem
-from actors.testing import ManualClock, Probe, ProbeLog, SyncDispatcher
+from actors.testkit import ManualClock, Probe, ProbeLog, SyncDispatcher
 
 
 def test_a_manual_clock_moves_only_forward_and_only_when_told() -> None:

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from actors_support import until
 
-import actors.control
+import actors.processes.control
 from actors import ControlChannel
-from actors.control import ORPHANED
+from actors.processes.control import ORPHANED
 
 
 @pytest.fixture
 async def ends(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[ControlChannel, Connection]]:
     """A channel and the supervisor's end of its pipe; signals are as before after the test."""
-    monkeypatch.setattr(actors.control, "BEAT_S", 0.01)
+    monkeypatch.setattr(actors.processes.control, "BEAT_S", 0.01)
     before = signal.getsignal(signal.SIGINT)
     ours, theirs = multiprocessing.Pipe()
     control = ControlChannel(theirs, "child")
@@ -89,7 +89,7 @@ async def test_sigterm_is_an_order_to_drain_and_sigint_none(
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(5):
-        assert await control.wait_drain() == actors.control.ORPHAN_GRACE_S
+        assert await control.wait_drain() == actors.processes.control.ORPHAN_GRACE_S
 
 
 async def test_an_orphan_drains_or_is_ended(
@@ -97,7 +97,7 @@ async def test_an_orphan_drains_or_is_ended(
 ) -> None:
     """Without its supervisor a child drains, and ends with its own exit code after the grace."""
     codes: list[int] = []
-    monkeypatch.setattr(actors.control, "ORPHAN_GRACE_S", 0.01)
+    monkeypatch.setattr(actors.processes.control, "ORPHAN_GRACE_S", 0.01)
     monkeypatch.setattr(os, "_exit", codes.append)
     control, ours = ends
     ours.close()

@@ -14,9 +14,9 @@ import actors_children as mains
 import pytest
 from actors_support import until
 
-import actors.process
+import actors.processes.supervisor
 from actors import ActorError, ProcessInfo, ProcessSpec, ProcessSupervisor, RestartPolicy
-from actors.process import StartFailed
+from actors.processes.supervisor import StartFailed
 
 pytestmark = pytest.mark.process
 
@@ -164,7 +164,7 @@ async def test_a_child_without_life_is_killed(
     why: str,
 ) -> None:
     """A child whose event loop stands still, or whose heart does, is killed."""
-    monkeypatch.setattr(actors.process, "WATCH_S", 0.05)
+    monkeypatch.setattr(actors.processes.supervisor, "WATCH_S", 0.05)
     spec = ProcessSpec("a", main, restart=NEVER, heartbeat_timeout_s=0.7)
     await watched.supervisor.start([spec])
     watched.supervisor._look()
@@ -177,7 +177,7 @@ async def test_a_child_that_is_never_ready_fails_the_start(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At its start timeout a child is StartFailed, and killed."""
-    monkeypatch.setattr(actors.process, "WATCH_S", 0.05)
+    monkeypatch.setattr(actors.processes.supervisor, "WATCH_S", 0.05)
     spec = ProcessSpec("a", mains.unready, restart=NEVER, start_timeout_s=0.3)
     with pytest.raises(StartFailed, match="a was not ready within"):
         await watched.supervisor.start([spec])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from actors.errors import LinkRefused
-from actors.link import Connection, Hello, Identity, Link, Window
+from actors.links.link import Connection, Hello, Identity, Link, Window
 
 __all__ = ["MAX_SOCKET_PATH", "LinkClient", "LinkEvents", "LinkServer"]
 

@@ -1,0 +1,1 @@
+"""Dispatchers: who runs the turns of actors."""
