@@ -1,42 +1,71 @@
 """Actors: an actor runtime with the contract of pykka and the supervision of OTP."""
 
-from actors.actor import Actor, ActorRef
+from actors.actor import Actor, BlockingActor
+from actors.ask import ReplyTo
+from actors.behaviour.pipe import Piped
+from actors.behaviour.receive_timeout import ReceiveTimeout
+from actors.behaviour.timers import Timers
 from actors.clock import Clock, SystemClock
-from actors.dispatch.cooperative import CooperativeDispatcher, Dispatcher
+from actors.counters import Counters, TurnCounters
+from actors.dispatch.cooperative import CooperativeDispatcher
+from actors.dispatch.dispatcher import Dispatcher
+from actors.dispatch.threads import PinnedDispatcher, PoolDispatcher
 from actors.errors import (
     ActorError,
+    AskCycle,
     AskFromLoop,
+    AskTimeout,
+    ChildError,
     FrameError,
     HandlerCancelled,
     LinkFull,
     LinkRefused,
     MailboxFull,
+    NoLoop,
+    StashFull,
+    SupervisorFailed,
     SystemStopped,
 )
 from actors.events import DeadLetter, DeadLetters, Event, EventStream
+from actors.future import Future
+from actors.introspection import ActorInfo, TreeNode, dump_on_signal
 from actors.links.endpoint import LinkClient, LinkServer
 from actors.links.link import Identity, Link, Window
-from actors.mailbox import MailboxSpec
+from actors.mailbox.spec import MailboxSpec
 from actors.processes.control import ControlChannel
 from actors.processes.supervisor import ProcessInfo, ProcessSpec, ProcessSupervisor, StartFailed
-from actors.restart import RestartPolicy, RestartTracker
-from actors.system import ActorSystem
+from actors.ref import ActorRef
+from actors.supervision.commands import SupervisorRef
+from actors.supervision.restart import RestartPolicy, RestartTracker
+from actors.supervision.spec import ChildInfo, ChildSpec, SupervisorSpec
+from actors.supervision.supervisor import Supervisor
+from actors.system import ActorSystem, default_system
+from actors.watch import Subscription, Terminated
 
 __all__ = [
     "Actor",
     "ActorError",
+    "ActorInfo",
     "ActorRef",
     "ActorSystem",
+    "AskCycle",
     "AskFromLoop",
+    "AskTimeout",
+    "BlockingActor",
+    "ChildError",
+    "ChildInfo",
+    "ChildSpec",
     "Clock",
     "ControlChannel",
     "CooperativeDispatcher",
+    "Counters",
     "DeadLetter",
     "DeadLetters",
     "Dispatcher",
     "Event",
     "EventStream",
     "FrameError",
+    "Future",
     "HandlerCancelled",
     "Identity",
     "Link",
@@ -46,13 +75,31 @@ __all__ = [
     "LinkServer",
     "MailboxFull",
     "MailboxSpec",
+    "NoLoop",
+    "PinnedDispatcher",
+    "Piped",
+    "PoolDispatcher",
     "ProcessInfo",
     "ProcessSpec",
     "ProcessSupervisor",
+    "ReceiveTimeout",
+    "ReplyTo",
     "RestartPolicy",
     "RestartTracker",
     "StartFailed",
+    "StashFull",
+    "Subscription",
+    "Supervisor",
+    "SupervisorFailed",
+    "SupervisorRef",
+    "SupervisorSpec",
     "SystemClock",
     "SystemStopped",
+    "Terminated",
+    "Timers",
+    "TreeNode",
+    "TurnCounters",
     "Window",
+    "default_system",
+    "dump_on_signal",
 ]

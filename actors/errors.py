@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+import pykka
 
 __all__ = [
     "ActorError",
+    "AskCycle",
     "AskFromLoop",
+    "AskTimeout",
+    "ChildError",
     "FrameError",
     "HandlerCancelled",
     "LinkFull",
     "LinkRefused",
     "MailboxFull",
+    "NoLoop",
+    "StashFull",
+    "SupervisorFailed",
     "SystemStopped",
 ]
 
@@ -44,6 +53,89 @@ class AskFromLoop(ActorError):
             "use ask(..., block=False) and await the future"
         )
         self.path = path
+
+
+class AskTimeout(ActorError, pykka.Timeout):
+    """The deadline of an ask passed. An answer that comes now is dropped and counted."""
+
+    code = "ask_timeout"
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__(
+            f"no answer of {path} within {timeout_s:g} s; "
+            "ask with a longer timeout, or see what the actor does with system.dump()"
+        )
+        self.path = path
+        self.timeout_s = timeout_s
+
+
+class AskCycle(ActorError):
+    """Actors that wait for each other's answers: none of them could ever go on."""
+
+    code = "ask_cycle"
+
+    def __init__(self, chain: Sequence[str]) -> None:
+        super().__init__(
+            f"these actors wait for each other: {' -> '.join(chain)}; "
+            "let one of them take the answer with pipe_to_self() instead of awaiting it"
+        )
+        self.chain = tuple(chain)
+
+
+class StashFull(ActorError):
+    """The actor put more messages aside than its stash holds. This one was not put aside."""
+
+    code = "stash_full"
+
+    def __init__(self, path: str, capacity: int) -> None:
+        super().__init__(
+            f"stash of {path} holds {capacity} messages, which is its capacity; "
+            "call unstash_all() sooner or raise MailboxSpec.stash"
+        )
+        self.path = path
+        self.capacity = capacity
+
+
+class NoLoop(ActorError):
+    """Something has to be awaited, and the actor's dispatcher has no event loop."""
+
+    code = "no_loop"
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(
+            f"{what} of {path} has to be awaited, but its dispatcher has no event loop; "
+            "use actors.Actor on a CooperativeDispatcher, or a plain function"
+        )
+        self.path = path
+
+
+class ChildError(ActorError):
+    """A supervisor cannot do what was asked of it with this child.
+
+    ``reason`` is ``already_present``, ``running``, ``restarting``, ``not_found``,
+    ``start_failed`` or ``stopping``, as OTP names them.
+    """
+
+    code = "child_error"
+
+    def __init__(self, supervisor: str, child: str, reason: str, detail: str = "") -> None:
+        super().__init__(
+            f"child {child!r} of {supervisor}: {reason}" + (f" ({detail})" if detail else "")
+        )
+        self.supervisor = supervisor
+        self.child = child
+        self.reason = reason
+
+
+class SupervisorFailed(ActorError):
+    """A supervisor gave up: its children failed more often than its intensity allows."""
+
+    code = "supervisor_failed"
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(f"supervisor {path} gave up: {detail}")
+        self.path = path
+        self.detail = detail
 
 
 class HandlerCancelled(ActorError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ class DeadLetter:
     path: str
     """The actor it was for."""
     reason: str
-    """``failed``, ``stopped``, ``mailbox_full`` or ``gave_up``."""
+    """``failed``, ``stopped``, ``mailbox_full``, ``gave_up``, ``killed`` or ``stale``."""
     traceback: str = ""
 
 
@@ -37,6 +38,7 @@ class DeadLetters:
 
     def __init__(self, clock: Clock) -> None:
         self.count = 0
+        self.by_reason: Counter[str] = Counter()
         self._clock = clock
         self._lock = threading.Lock()
         self._subscribers: list[Callable[[DeadLetter], None]] = []
@@ -55,6 +57,7 @@ class DeadLetters:
         """Take a dead letter."""
         with self._lock:
             self.count += 1
+            self.by_reason[letter.reason] += 1
             self._log(letter)
         for callback in self._subscribers:
             try:
@@ -80,7 +83,8 @@ class Event:
     """Something happened to an actor or a process."""
 
     kind: str
-    """``started``, ``failed``, ``restarted``, ``stopped``, ``gave_up`` or ``overflow``."""
+    """``started``, ``failed``, ``resumed``, ``restarted``, ``escalated``, ``gave_up``,
+    ``stopped``, ``killed``, ``overflow`` or ``slow_turn``."""
     path: str
     detail: str = ""
 

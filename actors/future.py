@@ -6,11 +6,14 @@ import asyncio
 import functools
 import logging
 import queue
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Self, TypeVar, cast
 
 import pykka
+
+from actors.waiting import handling, waiting_for
 
 __all__ = ["Future", "answer", "fail"]
 
@@ -18,30 +21,49 @@ logger = logging.getLogger("actors")
 
 T = TypeVar("T")
 
+_LOCK = threading.Lock()
+"""Held for the moment in which a result is set. One for all futures: a lock and a condition each
+would be most of what an ask costs."""
 
-def answer(future: pykka.Future[Any], value: Any) -> None:
-    """Set a result. One that comes when there is a result already is dropped."""
+
+def answer(future: pykka.Future[Any], value: Any) -> bool:
+    """Set a result; False, and no change, when there is one already."""
     try:
         future.set(value)
     except queue.Full:
         logger.debug("a second answer to one ask was dropped")
+        return False
+    return True
 
 
-def fail(future: pykka.Future[Any], error: BaseException) -> None:
-    """Set an exception. One that comes when there is a result already is dropped."""
+def fail(future: pykka.Future[Any], error: BaseException) -> bool:
+    """Set an exception; False, and no change, when there is a result already."""
     try:
         future.set_exception((type(error), error, error.__traceback__))
     except queue.Full:
         logger.debug("a second answer to one ask was dropped: %r", error)
+        return False
+    return True
 
 
 class Future(pykka.ThreadingFuture[T]):
     """pykka's thread-safe future; awaiting it gives the loop back instead of blocking it."""
 
+    # Defaults of the class: most futures never need to store most of these.
+    _get_hook: Any = None
+    _get_hook_result: Any = None
+    _result: Any = None
+    _callbacks: list[Callable[[], object]] | None = None
+    _sources: tuple[pykka.Future[Any], ...] | None = None
+    _bucket: set[Any] | None = None
+    """The futures that expire at the same moment."""
+    expiry: tuple[str, float] = ("", 0.0)
+    """Path of who is asked, and the seconds it has."""
+    target: Any = None
+    """The cell that is to answer."""
+
     def __init__(self) -> None:
-        super().__init__()
-        self._callbacks: list[Callable[[], object]] = []
-        self._sources: tuple[pykka.Future[Any], ...] | None = None
+        """Nothing to store yet."""
 
     @classmethod
     def derived(cls, *sources: pykka.Future[Any]) -> Self:
@@ -50,27 +72,79 @@ class Future(pykka.ThreadingFuture[T]):
         future._sources = sources
         return future
 
+    def get(self, *, timeout: float | None = None) -> Any:
+        """The result, as pykka's ``get``: blocks until there is one.
+
+        Raises:
+            pykka.Timeout: there is none in time.
+            AskCycle: the actors asked wait for the one that waits here.
+        """
+        hook = self._get_hook
+        if hook is not None:
+            if self._get_hook_result is None:
+                self._get_hook_result = (hook(timeout),)
+            return self._get_hook_result[0]
+        if self._result is None:
+            if self.target is None or handling.get() is None:
+                self._block(timeout)
+            else:
+                with waiting_for(self.target):
+                    self._block(timeout)
+        value, exc_info = self._result
+        if exc_info is None:
+            return value
+        kind, error, trace = exc_info
+        if error is None:
+            error = kind()
+        if error.__traceback__ is not trace:
+            raise error.with_traceback(trace)
+        raise error
+
+    def _block(self, timeout: float | None) -> None:
+        there = threading.Event()
+        self.when_set(there.set)
+        if not there.wait(timeout):
+            with _LOCK:
+                if self._callbacks is not None and there.set in self._callbacks:
+                    self._callbacks.remove(there.set)
+            if self._result is None:
+                raise pykka.Timeout(f"{timeout} seconds")
+
     def set(self, value: Any | None = None) -> None:
-        """Set the result and wake whoever waits."""
-        super().set(value)
-        self._wake()
+        """Set the result and wake whoever waits; raises ``queue.Full`` when there is one."""
+        self._settle((value, None))
 
     def set_exception(self, exc_info: Any = None) -> None:
-        """Set an exception and wake whoever waits."""
-        super().set_exception(exc_info)
-        self._wake()
+        """Set an exception, or the one in handling, and wake whoever waits."""
+        self._settle((None, exc_info or sys.exc_info()))
 
-    def _wake(self) -> None:
-        with self._condition:
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+    def set_get_hook(self, func: Callable[[float | None], Any]) -> None:
+        """As pykka's: ``get`` calls ``func`` once; raises ``queue.Full`` after a result."""
+        with _LOCK:
+            if self._result is not None:
+                raise queue.Full
+            self._get_hook = func
+
+    def _settle(self, result: tuple[Any, Any]) -> None:
+        with _LOCK:
+            if self._result is not None or self._get_hook is not None:
+                raise queue.Full
+            self._result = result
+            callbacks, self._callbacks = self._callbacks, None
+        if self._bucket is not None:
+            self._bucket.discard(self)
+        if callbacks is not None:
+            for callback in callbacks:
+                callback()
 
     def when_set(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` once there is a result, at once when there is one."""
-        with self._condition:
+        with _LOCK:
             if self._result is None:
-                self._callbacks.append(callback)
+                if self._callbacks is None:
+                    self._callbacks = [callback]
+                else:
+                    self._callbacks.append(callback)
                 return
         callback()
 
@@ -96,7 +170,12 @@ class Future(pykka.ThreadingFuture[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait for the result without blocking the event loop."""
-        yield from self._settled(asyncio.get_running_loop())
+        if self._result is None or self._get_hook is not None:
+            if self.target is None or handling.get() is None:
+                yield from self._settled(asyncio.get_running_loop())
+            else:
+                with waiting_for(self.target):
+                    yield from self._settled(asyncio.get_running_loop())
         result: T = self.get(timeout=0)
         return result
 

@@ -1,49 +1,49 @@
-"""Dispatchers: drain mailboxes in turns on one event loop.
+"""The cooperative dispatcher: drains mailboxes in turns on one event loop.
 
-The cooperative dispatcher belongs to one asyncio loop. A cell with messages stands in the ready
-queue once; in its turn it handles at most ``throughput`` messages, then the next cell has its turn.
-No task, future or lock is made per message.
+A cell with messages stands in the ready queue once; in its turn it handles at most ``throughput``
+messages, then the next cell has its turn. No task, future or lock is made per message.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import importlib.util
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
-__all__ = ["CooperativeDispatcher", "Dispatcher", "Turn"]
+from actors.clock import Clock
+from actors.counters import TurnCounters
+from actors.dispatch.dispatcher import SLOW_TURN_S, Timer, Turn, TurnClock
+
+__all__ = ["CooperativeDispatcher", "new_loop"]
 
 logger = logging.getLogger("actors")
 
 
-class Turn(Protocol):
-    """What a dispatcher runs: a cell's turn."""
+def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop: uvloop's where that is installed."""
+    if importlib.util.find_spec("uvloop") is not None:
+        loop: asyncio.AbstractEventLoop = importlib.import_module("uvloop").new_event_loop()
+        return loop
+    return asyncio.new_event_loop()
 
-    def turn(self, throughput: int) -> None:
-        """Handle at most ``throughput`` messages."""
-        ...
 
+class _Handle:
+    """A timer that was asked for on another thread."""
 
-class Dispatcher(Protocol):
-    """Runs the turns of cells."""
+    __slots__ = ("cancelled", "timer")
 
-    throughput: int
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.timer: Timer | None = None
 
-    def schedule(self, cell: Turn) -> None:
-        """Give ``cell`` a turn soon. Safe from any thread."""
-        ...
-
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
-        """Call ``callback`` on the dispatcher's thread after ``delay_s`` seconds."""
-        ...
-
-    def owns_thread(self) -> bool:
-        """Whether the calling thread is the one that runs the turns."""
-        ...
+    def cancel(self) -> None:
+        self.cancelled = True
 
 
 class CooperativeDispatcher:
@@ -53,6 +53,10 @@ class CooperativeDispatcher:
         loop: the loop; the running one when not given.
         throughput: messages a cell handles in one turn.
         budget_s: time after which the loop gets its turn, even with cells still ready.
+        name: shown in counters and warnings.
+        slow_turn_s: a longer turn is warned of.
+        clock: brings the timers when it has a ``call_later`` of its own, as a manual clock does;
+            the loop's otherwise.
     """
 
     def __init__(
@@ -61,13 +65,68 @@ class CooperativeDispatcher:
         *,
         throughput: int = 64,
         budget_s: float = 0.002,
+        name: str = "cooperative",
+        slow_turn_s: float = SLOW_TURN_S,
+        clock: Clock | None = None,
     ) -> None:
-        self.loop = loop or asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         self.throughput = throughput
+        self.turns = TurnClock(name, slow_turn_s)
         self._budget_s = budget_s
         self._ready: deque[Turn] = deque()
         self._pending = False
+        self._asked_at = 0.0
         self._thread = threading.get_ident()
+        self._timers = getattr(clock, "call_later", None)
+        self._own: threading.Thread | None = None
+
+    @classmethod
+    def on_thread(cls, name: str, *, daemon: bool = True, **options: Any) -> CooperativeDispatcher:
+        """A dispatcher with a loop on a thread of its own; end it with ``close``.
+
+        Args:
+            name: of the dispatcher and of the thread.
+            daemon: whether the program may end while the thread runs.
+            options: those of the class.
+
+        Raises:
+            RuntimeError: the thread did not begin within 10 s.
+        """
+        loop = new_loop()
+        dispatcher = cls(loop, name=name, **options)
+        begun = threading.Event()
+
+        def run() -> None:
+            asyncio.set_event_loop(loop)
+            dispatcher.bind_thread()
+            loop.call_soon(begun.set)
+            try:
+                loop.run_forever()
+            finally:
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.close()
+
+        dispatcher._own = threading.Thread(target=run, name=name, daemon=daemon)
+        dispatcher._own.start()
+        if not begun.wait(10):
+            raise RuntimeError(f"the thread {name!r} did not begin within 10 s")
+        return dispatcher
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """End the thread of ``on_thread``; False when it did not end in time."""
+        thread = self._own
+        if thread is None or self._loop.is_closed():
+            return True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        if thread is threading.current_thread():
+            return True
+        thread.join(timeout_s)
+        return not thread.is_alive()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the turns run on."""
+        return self._loop
 
     def bind_thread(self) -> None:
         """Say that the calling thread runs the loop."""
@@ -82,37 +141,70 @@ class CooperativeDispatcher:
         self._ready.append(cell)
         if not self._pending:
             self._pending = True
-            if self.loop.is_closed():
+            if self._loop.is_closed():
                 return
+            self._asked_at = time.monotonic()
             if threading.get_ident() == self._thread:
-                self.loop.call_soon(self._run)
+                self._loop.call_soon(self._run)
             else:
-                self.loop.call_soon_threadsafe(self._run)
+                self._loop.call_soon_threadsafe(self._run)
 
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` on the loop after ``delay_s`` seconds."""
-        if self.loop.is_closed():
-            return
+        handle = _Handle()
+        if self._loop.is_closed():
+            return handle
+        if self._timers is not None:
+            timer: Timer = self._timers(delay_s, lambda: self._soon(callback))
+            return timer
         if self.owns_thread():
-            self.loop.call_later(delay_s, callback)
-        else:
-            self.loop.call_soon_threadsafe(self.loop.call_later, delay_s, callback)
+            return self._loop.call_later(delay_s, callback)
+
+        def due() -> None:
+            if not handle.cancelled:
+                callback()
+
+        self._soon(lambda: self._loop.call_later(delay_s, due))
+        return handle
+
+    def _soon(self, callback: Callable[[], object]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)
+
+    def counters(self) -> TurnCounters:
+        """What it knows of its turns."""
+        return self.turns.counters(len(self._ready))
 
     def _run(self) -> None:
         # Cleared first: what another thread adds from here on schedules a run of its own.
         self._pending = False
         ready = self._ready
         throughput = self.throughput
-        deadline = time.monotonic() + self._budget_s
+        turns = self.turns
+        slow_s = turns.slow_turn_s
+        begun = last = time.monotonic()
+        deadline = begun + self._budget_s
+        turns.waited(begun - self._asked_at)
         while ready:
+            cell = ready.popleft()
             try:
-                ready.popleft().turn(throughput)
+                cell.turn(throughput)
             except Exception:
                 # A cell deals with its actor's failures; what still gets here is a fault of the
                 # runtime, and must not take the turns of the others with it.
                 logger.exception("a turn failed")
-            if ready and time.monotonic() >= deadline:
+            now = time.monotonic()
+            took = now - last
+            if took > turns.longest_s:
+                turns.longest_s = took
+            if took > slow_s:
+                turns.was_slow(cell, took, now)
+            turns.turns += 1
+            last = now
+            if now >= deadline:
                 break
+        turns.busy_s += last - begun
         if ready and not self._pending:
             self._pending = True
-            self.loop.call_soon(self._run)
+            self._asked_at = last
+            self._loop.call_soon(self._run)

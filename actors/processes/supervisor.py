@@ -19,7 +19,7 @@ from typing import Any, Literal
 from actors.clock import Clock, SystemClock
 from actors.errors import ActorError
 from actors.processes.control import ControlChannel
-from actors.restart import RestartPolicy, RestartTracker
+from actors.supervision.restart import RestartPolicy, RestartTracker
 
 __all__ = ["ProcessInfo", "ProcessSpec", "ProcessSupervisor", "StartFailed"]
 

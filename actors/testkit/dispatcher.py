@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
 
-from actors.dispatch.cooperative import Turn
-from actors.testkit.clock import ManualClock
+from actors.counters import TurnCounters
+from actors.dispatch.dispatcher import Turn, TurnClock
+from actors.testkit.clock import ManualClock, ManualTimer
 
 __all__ = ["SyncDispatcher"]
 
@@ -20,16 +20,17 @@ class SyncDispatcher:
     Handlers must be plain functions: there is no event loop for async ones.
 
     Args:
-        clock: moved by ``advance``; a new one when not given.
+        clock: brings the timers; a new one when not given.
         throughput: messages a cell handles in one turn.
     """
+
+    loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(self, clock: ManualClock | None = None, *, throughput: int = 1) -> None:
         self.clock = clock or ManualClock()
         self.throughput = throughput
+        self.turns = TurnClock("sync")
         self._ready: deque[Turn] = deque()
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
         self._thread = threading.get_ident()
 
     @property
@@ -40,24 +41,29 @@ class SyncDispatcher:
     @property
     def timers(self) -> int:
         """Timers that wait."""
-        return len(self._timers)
+        return self.clock.timers
 
     def schedule(self, cell: Turn) -> None:
         """Give ``cell`` a turn when the test runs the next ones."""
         self._ready.append(cell)
 
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> ManualTimer:
         """Call ``callback`` when the clock has been moved on by ``delay_s`` seconds."""
-        heapq.heappush(self._timers, (self.clock.now() + delay_s, next(self._order), callback))
+        return self.clock.call_later(delay_s, callback)
 
     def owns_thread(self) -> bool:
         """Whether the calling thread is the one that made the dispatcher."""
         return threading.get_ident() == self._thread
 
+    def counters(self) -> TurnCounters:
+        """What it knows of its turns; they take no time here."""
+        return self.turns.counters(len(self._ready))
+
     def step(self) -> bool:
         """Run one turn; False when none waits."""
         if not self._ready:
             return False
+        self.turns.turns += 1
         self._ready.popleft().turn(self.throughput)
         return True
 
@@ -82,10 +88,7 @@ class SyncDispatcher:
         until = self.clock.now() + seconds
         self.run()
         fired = 0
-        while self._timers and self._timers[0][0] <= until:
-            when, _, callback = heapq.heappop(self._timers)
-            self.clock.advance(max(0.0, when - self.clock.now()))
-            callback()
+        while self.clock.fire_next(until):
             fired += 1
             self.run()
         self.clock.advance(max(0.0, until - self.clock.now()))

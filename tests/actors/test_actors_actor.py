@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -302,7 +303,9 @@ class TestOnTheLoop:
         """A ref shows class, urn and stays equal to the actor's own."""
         system = ActorSystem("t")
         ref = system.spawn(Account, name="a")
-        assert ref.actor_urn == "urn:actor:t:a"
+        assert ref.path == "/t/a"
+        assert uuid.UUID(ref.actor_urn)
+        assert ref.actor_urn != system.spawn(Account).actor_urn
         assert "Account" in str(ref)
         assert ref.actor_class is Account
 

@@ -225,7 +225,7 @@ class TestFailure:
     def test_a_cell_without_recipe_makes_nothing(self, bench: Bench) -> None:
         """A cell that was told no class says so."""
         with pytest.raises(RuntimeError, match="recipe"):
-            Cell(bench.system, "x", None, None).make()
+            Cell(bench.system, "x", None, None, bench.dispatcher).make()
 
 
 class TestStart:

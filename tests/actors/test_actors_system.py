@@ -54,16 +54,33 @@ async def test_stop_has_a_deadline(caplog: pytest.LogCaptureFixture) -> None:
     """At the deadline what has not stopped is stopped at once, the rest of its mail buried."""
     caplog.set_level(logging.WARNING, "actors")
     system = ActorSystem("t")
-    policy = RestartPolicy(min_backoff_s=600, max_backoff_s=600)
-    ref = system.spawn(Recorder, [], restart=policy)
-    ref.tell("boom")
+
+    class Waits(Recorder):
+        async def on_receive(self, message: Any) -> None:
+            await asyncio.Event().wait()
+
+    ref = system.spawn(Waits, [])
     ref.tell("a")
+    ref.tell("b")
     await asyncio.sleep(0)
     assert await system.stop(0.01) is False
     assert not ref.is_alive()
     assert len(system) == 0
     assert system.dead_letters.count == 2
     assert "1 actors of t did not stop in time" in caplog.text
+
+
+async def test_stop_does_not_wait_for_restarts() -> None:
+    """An actor that waits for its restart is ended at once, the rest of its mail buried."""
+    system = ActorSystem("t")
+    ref = system.spawn(Recorder, [], restart=RestartPolicy(min_backoff_s=600, max_backoff_s=600))
+    ref.tell("boom")
+    ref.tell("a")
+    await asyncio.sleep(0)
+    assert await system.stop(5) is True
+    assert not ref.is_alive()
+    assert len(system) == 0
+    assert system.dead_letters.count == 2
 
 
 async def test_names_and_paths() -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["RestartPolicy", "RestartTracker"]
+from actors.supervision.directive import Directive, check_directives
+
+__all__ = ["Backoff", "Budget", "RestartPolicy", "RestartTracker"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,11 @@ class RestartPolicy:
     """How often the message that failed is given to the restarted actor before it becomes a dead
     letter. 0 to 100."""
 
+    directives: Mapping[type[Exception], Directive] = field(default_factory=dict)
+    """What a failure of a kind means, the closest class in its ancestry first: ``resume`` (the
+    message is a dead letter, the instance goes on), ``restart`` (the default), ``stop`` (it ends
+    for good) or ``escalate`` (its supervisor fails; without one it ends)."""
+
     def __post_init__(self) -> None:
         checks = (
             ("intensity", 0 <= self.intensity <= 10_000, "0 to 10,000"),
@@ -60,6 +68,59 @@ class RestartPolicy:
         for name, good, allowed in checks:
             if not good:
                 raise ValueError(f"{name}: {getattr(self, name)!r} given, {allowed} allowed")
+        check_directives(self.directives)
+
+
+class Budget:
+    """OTP's restart intensity: so many within a period, and one more is too many."""
+
+    __slots__ = ("_intensity", "_period_s", "_recent")
+
+    def __init__(self, intensity: int, period_s: float) -> None:
+        self._intensity = intensity
+        self._period_s = period_s
+        self._recent: deque[float] = deque()
+
+    def take(self, now: float) -> bool:
+        """Count a restart at ``now``; False, and not counted, when it is one too many."""
+        recent = self._recent
+        while recent and recent[0] <= now - self._period_s:
+            recent.popleft()
+        if len(recent) >= self._intensity:
+            return False
+        recent.append(now)
+        return True
+
+
+class Backoff:
+    """Pekko's back-off: longer after each failure, from the start again after health."""
+
+    __slots__ = ("_last", "_max_s", "_min_s", "_random", "_random_factor", "_reset_s", "_streak")
+
+    def __init__(
+        self,
+        min_s: float,
+        max_s: float,
+        random_factor: float,
+        reset_after_s: float | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._min_s = min_s
+        self._max_s = max_s
+        self._random_factor = random_factor
+        self._reset_s = (min_s + max_s) / 2 if reset_after_s is None else reset_after_s
+        self._streak = 0
+        self._last = float("-inf")
+        self._random = (rng or random).random
+
+    def next(self, now: float) -> float:
+        """The delay after a failure at ``now``, in seconds."""
+        if now - self._last > self._reset_s:
+            self._streak = 0
+        self._last = now
+        delay = min(self._max_s, self._min_s * 2.0 ** min(self._streak, 30))
+        self._streak += 1
+        return delay * (1 + self._random_factor * self._random())
 
 
 class RestartTracker:
@@ -69,32 +130,24 @@ class RestartTracker:
         self.policy = policy
         self.restarts = 0
         """Restarts allowed so far."""
-        self._recent: deque[float] = deque()
-        self._streak = 0
-        self._last = float("-inf")
-        self._random = (rng or random).random
+        self._budget = Budget(policy.intensity, policy.period_s)
+        self._backoff = Backoff(
+            policy.min_backoff_s,
+            policy.max_backoff_s,
+            policy.random_factor,
+            policy.reset_after_s,
+            rng,
+        )
 
     def failed(self, now: float, *, normal: bool = False) -> float | None:
         """The child ended at ``now``; the delay before its restart, or None to give up.
 
         ``normal`` is an end without a failure, which a transient child is not restarted after.
         """
-        policy = self.policy
-        if policy.restart == "temporary" or (policy.restart == "transient" and normal):
+        restart = self.policy.restart
+        if restart == "temporary" or (restart == "transient" and normal):
             return None
-        recent = self._recent
-        while recent and recent[0] <= now - policy.period_s:
-            recent.popleft()
-        if len(recent) >= policy.intensity:
+        if not self._budget.take(now):
             return None
-        reset = policy.reset_after_s
-        if reset is None:
-            reset = (policy.min_backoff_s + policy.max_backoff_s) / 2
-        if now - self._last > reset:
-            self._streak = 0
-        recent.append(now)
-        self._last = now
         self.restarts += 1
-        delay = min(policy.max_backoff_s, policy.min_backoff_s * 2.0 ** min(self._streak, 30))
-        self._streak += 1
-        return delay * (1 + policy.random_factor * self._random())
+        return self._backoff.next(now)

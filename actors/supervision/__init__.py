@@ -1,0 +1,1 @@
+"""Supervision: what a failure means, and who decides."""

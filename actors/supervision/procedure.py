@@ -1,0 +1,264 @@
+"""The steps of a supervisor's longer work, and what it keeps of a child.
+
+A procedure is a generator that yields what it waits for and goes on with the next signal. One runs
+at a time. So it reads in one piece, needs no event loop, and runs step by step in tests.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from actors.ask import ReplyTo
+from actors.supervision.restart import Backoff
+from actors.supervision.spec import ChildSpec
+
+if TYPE_CHECKING:
+    from actors.cell import Cell
+    from actors.dispatch.dispatcher import Timer
+
+__all__ = [
+    "CUT_OFF_S",
+    "Child",
+    "Procedure",
+    "Procedures",
+    "Wait",
+    "Waiter",
+    "ended_in_order",
+    "halted",
+    "once",
+]
+
+CUT_OFF_S: Final = 0.5
+"""For the handler that is cut off, and for ``on_stop`` after it, before a child is killed."""
+
+
+class Wait:
+    """Until each of ``children`` has told something, or for ``timeout_s``, whichever is first."""
+
+    __slots__ = ("pending", "results", "timeout_s", "timer")
+
+    def __init__(self, children: Iterable[Child], timeout_s: float | None = None) -> None:
+        self.pending = set(children)
+        self.timeout_s = timeout_s
+        self.results: dict[Child, tuple[str, Any]] = {}
+        """What each told."""
+        self.timer: Timer | None = None
+
+
+Procedure = Generator[Wait, None, None]
+
+
+class Procedures:
+    """Runs the procedures of one supervisor, one after the other, in its turns."""
+
+    __slots__ = ("_cell", "_queue", "_running", "_wait")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._running: Procedure | None = None
+        self._queue: deque[Procedure] = deque()
+        self._wait: Wait | None = None
+
+    def run(self, procedure: Procedure) -> None:
+        """Begin ``procedure`` once those before it are done."""
+        self._queue.append(procedure)
+        if self._running is None:
+            self._step()
+
+    def _step(self) -> None:
+        while True:
+            if self._running is None:
+                if not self._queue:
+                    return
+                self._running = self._queue.popleft()
+            wait = next(self._running, None)
+            if wait is None:
+                self._running = None
+                continue
+            if wait.pending or wait.timeout_s is not None:
+                self._wait = wait
+                if wait.timeout_s is not None:
+                    late = partial(self._cell.signal, self._timed_out, wait)
+                    wait.timer = self._cell.dispatcher.call_later(wait.timeout_s, late)
+                return
+
+    def _timed_out(self, wait: Wait) -> None:
+        if self._wait is wait:
+            self._go_on()
+
+    def told(self, child: Child, kind: str, detail: Any) -> bool:
+        """A child told something; whether that was waited for."""
+        wait = self._wait
+        if wait is None or child not in wait.pending:
+            return False
+        wait.pending.discard(child)
+        wait.results[child] = (kind, detail)
+        if not wait.pending:
+            self._go_on()
+        return True
+
+    def _go_on(self) -> None:
+        wait, self._wait = self._wait, None
+        if wait is not None and wait.timer is not None:
+            wait.timer.cancel()
+        self._step()
+
+    def abort(self) -> None:
+        """Drop what runs and what waits to."""
+        wait, self._wait = self._wait, None
+        if wait is not None and wait.timer is not None:
+            wait.timer.cancel()
+        self._queue.clear()
+        running, self._running = self._running, None
+        if running is not None:
+            running.close()
+
+
+def once(then: Callable[[], None]) -> Procedure:
+    """Do ``then`` after the procedures before."""
+    then()
+    yield from ()
+
+
+class Child:
+    """A child of a supervisor, over all its cells."""
+
+    __slots__ = ("_backoff", "batch", "cell", "spec", "state", "timer", "waiter")
+
+    def __init__(self, spec: ChildSpec, batch: int) -> None:
+        self.spec = spec
+        self.batch = batch
+        """Children that were started together stop together."""
+        self.cell: Cell | None = None
+        self.state = "waiting"
+        """``waiting``, ``running``, ``restarting``, ``halting``, ``stopping`` or ``down``."""
+        self.timer: Timer | None = None
+        self.waiter: Waiter | None = None
+        self._backoff: Backoff | None = None
+
+    def backoff(self) -> Backoff:
+        """Its back-off, made when it fails for the first time."""
+        if self._backoff is None:
+            spec = self.spec
+            self._backoff = Backoff(
+                spec.min_backoff_s, spec.max_backoff_s, spec.random_factor, spec.reset_after_s
+            )
+        return self._backoff
+
+    def cancel(self) -> None:
+        """No restart that is still to come."""
+        timer, self.timer = self.timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def launch(self, supervisor: Cell) -> None:
+        """Have an instance made, in a cell that there is or in a new one."""
+        cell = self.cell
+        if cell is None:
+            cell = self.cell = supervisor.system.child_cell(supervisor, self.spec)
+        cell.signal(cell.revive)
+
+
+class Waiter:
+    """Who waits for children to start: for all of them, or for the first that fails."""
+
+    __slots__ = ("_left", "_refs", "_reply", "_specs")
+
+    def __init__(self, reply: ReplyTo, specs: list[ChildSpec]) -> None:
+        self._reply = reply
+        self._specs = specs
+        self._left = len(specs)
+        self._refs: list[Any] = []
+        if not specs:
+            reply.reply([])
+
+    def started(self, ref: Any) -> None:
+        """One is there."""
+        self._refs.append(ref)
+        self._left -= 1
+        if self._left == 0:
+            self._reply.reply(self._refs)
+
+    def fail(self, error: BaseException) -> None:
+        """One is not; the others stay."""
+        self._left = -1
+        self._reply.fail(error)
+
+
+def halted(children: list[Child]) -> Procedure:
+    """Let the instances of running children go, the last started first; cells stay.
+
+    One that does not let go in its shutdown time is cut off, then killed, which costs its cell.
+    """
+    for child in reversed(children):
+        cell = child.cell
+        if cell is None:
+            continue
+        child.state = "halting"
+        seconds = child.spec.shutdown_s
+        for cut_off, patience in ((False, seconds), (True, CUT_OFF_S)):
+            if cut_off or seconds != 0:
+                cell.signal(_halting(cell, cut_off))
+                wait = Wait([child], patience)
+                yield wait
+                if child in wait.results:
+                    break
+        else:
+            cell.kill()
+            yield Wait([child], CUT_OFF_S)
+            child.cell = None
+
+
+def _halting(cell: Cell, cut_off: bool) -> Any:
+    return lambda: cell.halt(cut_off=cut_off)
+
+
+def ended_in_order(children: list[Child]) -> Procedure:
+    """End children for good, batch by batch, the last started first.
+
+    Each may handle what is in its mailbox; at its shutdown time the handler at work is cut off,
+    and who does not end even then is killed.
+    """
+    batches: dict[int, list[Child]] = {}
+    for child in children:
+        batches.setdefault(child.batch, []).append(child)
+    for batch in sorted(batches, reverse=True):
+        yield from _ended(batches[batch])
+
+
+def _ended(batch: list[Child]) -> Procedure:
+    there = []
+    longest: float | None = 0.0
+    for child in batch:
+        child.state = "stopping"
+        child.cancel()
+        cell = child.cell
+        if cell is None:
+            continue
+        there.append(child)
+        seconds = child.spec.shutdown_s
+        if seconds == 0:
+            cell.kill()
+            continue
+        cell.signal(cell.end)
+        longest = None if longest is None or seconds is None else max(longest, seconds)
+    if not there:
+        return
+    wait = Wait(there, max(longest, CUT_OFF_S) if longest is not None else None)
+    yield wait
+    left = [child for child in there if child.cell is not None and child in wait.pending]
+    for child in left:
+        if child.cell is not None:
+            child.cell.signal(child.cell.stop_now)
+    if left:
+        wait = Wait(left, CUT_OFF_S)
+        yield wait
+    left = [child for child in left if child in wait.pending]
+    for child in left:
+        if child.cell is not None:
+            child.cell.kill()
+    if left:
+        yield Wait(left, CUT_OFF_S)

@@ -1,0 +1,378 @@
+"""``Supervisor``: an actor that starts, restarts and stops its children by OTP's rules.
+
+Its turns run on the system's internal dispatcher, so that no user code can keep it from its work;
+its children run where they belong and are told what to do by signals. What takes several steps
+(starting in order, stopping in reverse order, restarting a group) is a procedure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from actors.actor import Actor
+from actors.ask import ReplyTo
+from actors.errors import ActorError, ChildError, SupervisorFailed
+from actors.future import Future, fail
+from actors.supervision.commands import (
+    Children,
+    Count,
+    DeleteChild,
+    RestartChild,
+    StartChildren,
+    StopChild,
+)
+from actors.supervision.procedure import (
+    Child,
+    Procedure,
+    Procedures,
+    Wait,
+    Waiter,
+    ended_in_order,
+    halted,
+    once,
+)
+from actors.supervision.restart import Budget
+from actors.supervision.spec import ChildInfo, ChildSpec, SupervisorSpec
+
+if TYPE_CHECKING:
+    from actors.cell import Cell
+
+__all__ = ["Supervisor"]
+
+logger = logging.getLogger("actors")
+
+
+class Supervisor(Actor):
+    """See the module. Made by ``ActorSystem.supervise`` or as a child of another.
+
+    Args:
+        spec: strategy, intensity and the children to start with.
+        started: set when the first start is done.
+    """
+
+    supervises: ClassVar[bool] = True
+
+    def __init__(self, spec: SupervisorSpec, started: Future[None] | None = None) -> None:
+        super().__init__()
+        self.spec = spec
+        self._first_start = started
+        self._children: dict[str, Child] = {}
+        self._budget = Budget(spec.intensity, spec.period_s)
+        self._stopping = False
+        self._procedures = Procedures(self._cell)
+        self._batches = 0
+
+    @property
+    def _cell(self) -> Cell:
+        return self._its_cell
+
+    def _abort(self) -> None:
+        """Nothing but the end matters any more."""
+        self._procedures.abort()
+        for child in self._children.values():
+            child.cancel()
+            if child.waiter is not None:
+                child.waiter.fail(ChildError(self._cell.path, child.spec.id, "stopping"))
+                child.waiter = None
+
+    # --- start -----------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """OTP: the children start one after the other; one that fails undoes those before it."""
+        self._procedures.run(self._start_all())
+
+    def _start_all(self) -> Procedure:
+        for spec in self.spec.children:
+            child = self._add(spec)
+            child.launch(self._cell)
+            wait = Wait([child])
+            yield wait
+            kind, detail = wait.results[child]
+            if kind != "started":
+                cause = detail if isinstance(detail, BaseException) else None
+                error = ChildError(self._cell.path, spec.id, "start_failed", repr(detail))
+                error.__cause__ = cause
+                self._stopping = True
+                yield from ended_in_order(list(self._children.values()))
+                self._start_failed(error)
+                return
+        self._cell.resume()
+        if self._first_start is not None:
+            self._first_start.set(None)
+        self._cell.supervisor_started()
+
+    def _start_failed(self, error: ActorError) -> None:
+        if self._first_start is not None:
+            fail(self._first_start, error)
+        self._cell.start_failed(error)
+
+    def _add(self, spec: ChildSpec, batch: int | None = None) -> Child:
+        if batch is None:
+            self._batches += 1
+            batch = self._batches
+        child = self._children[spec.id] = Child(spec, batch)
+        return child
+
+    # --- what children tell ----------------------------------------------------------------------
+
+    def child_event(self, kind: str, cell: Cell, detail: Any) -> None:
+        """A signal of a child, in this actor's own turn."""
+        child = self._children.get(cell.name)
+        if child is None or child.cell is not cell:
+            return
+        if kind == "started":
+            child.state = "running"
+        elif kind == "ended":
+            child.cell = None
+        if self._procedures.told(child, kind, detail) or self._stopping:
+            return
+        if kind == "started":
+            self._answer(child, cell.ref)
+        elif kind == "start_failed" and child.waiter is not None:
+            self._refuse(child, cell, detail)
+        elif kind == "ended":
+            self._ended(child, detail)
+        elif kind == "escalated":
+            self._give_up(f"child {child.spec.id} escalated {detail!r}", detail)
+        elif kind in ("failed", "start_failed", "left"):
+            self._failed(child, detail)
+
+    def _answer(self, child: Child, ref: Any) -> None:
+        waiter, child.waiter = child.waiter, None
+        if waiter is not None:
+            waiter.started(ref)
+
+    def _refuse(self, child: Child, cell: Cell, error: BaseException) -> None:
+        """OTP: a child whose first start fails is not taken in."""
+        waiter, child.waiter = child.waiter, None
+        del self._children[child.spec.id]
+        cell.signal(cell.gone, "failed")
+        if waiter is not None:
+            refusal = ChildError(self._cell.path, child.spec.id, "start_failed", repr(error))
+            refusal.__cause__ = error
+            waiter.fail(refusal)
+
+    def _ended(self, child: Child, reason: str) -> None:
+        """A child ended for good, by itself, by its directive or by someone's hand."""
+        spec = child.spec
+        if reason == "killed" and spec.restart != "temporary":
+            self._failed(child, None)
+            return
+        if spec.restart == "temporary":
+            self._children.pop(spec.id, None)
+        else:
+            child.state = "down"
+        if spec.significant and reason == "stopped":
+            self._auto_shutdown()
+
+    def _auto_shutdown(self) -> None:
+        """OTP 24: the supervisor ends with its significant children."""
+        left = [
+            child
+            for child in self._children.values()
+            if child.spec.significant and child.cell is not None
+        ]
+        if self.spec.auto_shutdown == "any_significant" or not left:
+            self.stop()
+
+    # --- restarts ------------------------------------------------------------------------------
+
+    def _failed(self, child: Child, error: Any) -> None:
+        """A child is down and is to come back, alone or with others, if the budget allows."""
+        now = self._cell.system.clock.now()
+        child.state = "restarting"
+        if not self._budget.take(now):
+            self._give_up(
+                f"more than {self.spec.intensity} restarts within {self.spec.period_s:g} s, "
+                f"the last one of {child.spec.id}",
+                error,
+            )
+            return
+        delay = child.backoff().next(now)
+        if self.spec.strategy == "one_for_one":
+            self._restart_later(child, delay)
+        else:
+            self._procedures.run(self._restart_group(child, delay))
+
+    def _restart_later(self, child: Child, delay: float) -> None:
+        def due() -> None:
+            child.timer = None
+            if child.state == "restarting" and not self._stopping:
+                child.launch(self._cell)
+
+        if delay <= 0:
+            due()
+        else:
+            child.timer = self._cell.dispatcher.call_later(delay, lambda: self._cell.signal(due))
+
+    def _group(self, origin: Child) -> list[Child]:
+        group = [child for child in self._children.values() if child.state != "down"]
+        if self.spec.strategy == "rest_for_one" and origin in group:
+            group = group[group.index(origin) :]
+        return group
+
+    def _restart_group(self, origin: Child, delay: float) -> Procedure:
+        """OTP's one_for_all and rest_for_one: down in reverse order, up again in order."""
+        group = self._group(origin)
+        while True:
+            yield from halted([child for child in group if child.state == "running"])
+            for child in group:
+                if child.spec.restart == "temporary":
+                    yield from ended_in_order([child])
+                    self._children.pop(child.spec.id, None)
+            group = [child for child in group if child.spec.restart != "temporary"]
+            yield Wait((), delay)
+            failed: Child | None = None
+            for child in group:
+                child.state = "restarting"
+                child.launch(self._cell)
+                wait = Wait([child])
+                yield wait
+                if wait.results[child][0] != "started":
+                    failed = child
+                    break
+            if failed is None:
+                return
+            now = self._cell.system.clock.now()
+            if not self._budget.take(now):
+                # Not from within: giving up ends this procedure.
+                self._cell.signal(
+                    self._give_up, f"{failed.spec.id} did not start again", wait.results[failed][1]
+                )
+                return
+            delay = failed.backoff().next(now)
+
+    def _give_up(self, why: str, cause: Any) -> None:
+        """OTP: the children are stopped, then the supervisor fails in its turn."""
+        if self._stopping:
+            return
+        error = SupervisorFailed(self._cell.path, why)
+        if isinstance(cause, BaseException):
+            error.__cause__ = cause
+        logger.error("%s", error)
+        self._end_children(lambda: self._cell.give_up(error))
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def _end_children(self, then: Any) -> None:
+        self._stopping = True
+        self._abort()
+
+        def procedure() -> Generator[Wait, None, None]:
+            yield from ended_in_order(list(self._children.values()))
+            then()
+
+        self._procedures.run(procedure())
+
+    def end_children(self, then: Any) -> None:
+        """Stop every child in the reverse order of their start, then do ``then``."""
+        if self._stopping:
+            self._procedures.run(once(then))
+            return
+        self._end_children(then)
+
+    def kill_children(self) -> None:
+        """End every child at once."""
+        self._stopping = True
+        for child in list(self._children.values()):
+            if child.cell is not None:
+                child.cell.kill()
+
+    def lets_go(self, cell: Cell) -> bool:
+        """Whether a child that stops itself has ended for good. Any thread."""
+        child = self._children.get(cell.name)
+        return (
+            self._stopping
+            or child is None
+            or child.state == "stopping"
+            or child.spec.restart != "permanent"
+        )
+
+    def children(self) -> list[Child]:
+        """The children in the order of their start."""
+        return list(self._children.values())
+
+    # --- commands ------------------------------------------------------------------------------
+
+    def on_receive(self, message: Any) -> Any:
+        """The commands of ``SupervisorRef``."""
+        match message:
+            case StartChildren(specs):
+                self._start_children(specs)
+            case StopChild(child_id):
+                self._procedures.run(self._stop_child(self._known(child_id), self.defer_reply()))
+            case RestartChild(child_id):
+                self._restart_child(child_id)
+            case DeleteChild(child_id):
+                child = self._known(child_id)
+                if child.cell is not None or child.state != "down":
+                    raise ChildError(self._cell.path, child_id, "running", "stop it first")
+                del self._children[child_id]
+            case Children():
+                return [self._info(child) for child in self._children.values()]
+            case Count():
+                return self._count()
+            case _:
+                return super().on_receive(message)
+        return None
+
+    def _known(self, child_id: str) -> Child:
+        child = self._children.get(child_id)
+        if child is None:
+            raise ChildError(self._cell.path, child_id, "not_found")
+        return child
+
+    def _start_children(self, specs: Iterable[ChildSpec]) -> None:
+        specs = list(specs)
+        for spec in specs:
+            there = self._children.get(spec.id)
+            if there is not None:
+                why = "already_present" if there.cell is None else "running"
+                raise ChildError(self._cell.path, spec.id, why)
+        self._batches += 1
+        waiter = Waiter(self.defer_reply(), specs)
+        cell = self._cell
+        for spec in specs:
+            child = self._add(spec, self._batches)
+            child.waiter = waiter
+            child.launch(cell)
+
+    def _restart_child(self, child_id: str) -> None:
+        child = self._known(child_id)
+        if child.state == "restarting":
+            raise ChildError(self._cell.path, child_id, "restarting")
+        if child.cell is not None:
+            raise ChildError(self._cell.path, child_id, "running")
+        child.waiter = Waiter(self.defer_reply(), [child.spec])
+        child.launch(self._cell)
+
+    def _stop_child(self, child: Child, reply: ReplyTo) -> Procedure:
+        child.cancel()
+        yield from ended_in_order([child])
+        child.state = "down"
+        if child.spec.restart == "temporary":
+            self._children.pop(child.spec.id, None)
+        reply.reply(None)
+
+    def _info(self, child: Child) -> ChildInfo:
+        cell = child.cell
+        return ChildInfo(
+            id=child.spec.id,
+            ref=cell.ref if cell is not None else None,
+            state=cell.state if cell is not None and child.state == "running" else child.state,
+            restarts=cell.restarts if cell is not None else 0,
+            kind="supervisor" if child.spec.actor.supervises else "worker",
+            spec=child.spec,
+        )
+
+    def _count(self) -> dict[str, int]:
+        children = self._children.values()
+        supervisors = sum(child.spec.actor.supervises for child in children)
+        return {
+            "specs": len(children),
+            "active": sum(child.state == "running" for child in children),
+            "supervisors": supervisors,
+            "workers": len(children) - supervisors,
+        }
