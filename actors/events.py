@@ -99,6 +99,11 @@ class EventStream:
         """Call ``callback`` with each event. What it raises is logged."""
         self._subscribers.append(callback)
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody subscribed."""
+        return bool(self._subscribers)
+
     def publish(self, kind: str, path: str, detail: str = "") -> None:
         """Tell the subscribers, if there are any."""
         if self._subscribers:

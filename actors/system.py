@@ -216,14 +216,14 @@ class ActorSystem:
         cell.signal(cell.begin)
         return SupervisorRef(ref, started)
 
-    def child_cell(self, parent: Cell, spec: ChildSpec) -> Cell:
+    def child_cell(self, parent: Cell, spec: ChildSpec, name: str) -> Cell:
         """The cell of a supervisor's child; it is not started yet."""
         dispatcher = spec.dispatcher or spec.actor.default_dispatcher(self)
         if spec.actor.supervises:
             dispatcher = spec.dispatcher or self.internal
-        cell = Cell(self, spec.id, spec.mailbox, spec, dispatcher, next(self._numbers))
+        cell = Cell(self, name, spec.mailbox, spec, dispatcher, next(self._numbers))
         cell.parent = parent
-        cell.recipe = (spec.actor, spec.args, dict(spec.kwargs) if spec.kwargs else {})
+        cell.recipe = spec.recipe
         self._count(cell)
         return cell
 

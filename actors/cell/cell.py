@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pykka
@@ -212,8 +213,11 @@ class Cell(Life):
 
     # --- by word of the supervisor ---------------------------------------------------------------
 
-    def revive(self) -> None:
-        """Make an instance and start it; the supervisor is told how that went."""
+    def revive(self, started: Callable[[Cell], object] | None = None) -> None:
+        """Make an instance and start it; the supervisor is told how that went.
+
+        ``started`` takes the good news in its place, when many are started together.
+        """
         if self.stopped._set or self.actor is not None:
             return
         again = self.made > 0
@@ -226,14 +230,17 @@ class Cell(Life):
         if hook is not None:
             self.run_hook(self._starting(hook, lambda: self._revived(again)))
         elif self.actor is not None and not self.actor.supervises:
-            self._revived(again)
+            self._revived(again, started)
 
-    def _revived(self, again: bool) -> None:
+    def _revived(self, again: bool, started: Callable[[Cell], object] | None = None) -> None:
         if again:
             self._restarted()
-        else:
+        elif self.system.events.heard:
             self.system.events.publish("started", self.path)
-        self.parent.signal(self.parent.child_event, "started", self, None)
+        if started is not None:
+            started(self)
+        else:
+            self.parent.signal(self.parent.child_event, "started", self, None)
 
     def halt(self, *, cut_off: bool = False) -> None:
         """Let the instance go after the message in handling; mailbox and ref stay."""
@@ -304,3 +311,8 @@ class Cell(Life):
         actor: Any = self.actor
         if actor is not None:
             actor.child_event(kind, child, detail)
+
+    def children_started(self, children: list[Cell]) -> None:
+        """Many children have started; done in this cell's turn."""
+        for child in children:
+            self.child_event("started", child, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from actors.future import Future
@@ -16,6 +15,7 @@ __all__ = [
     "DeleteChild",
     "RestartChild",
     "StartChildren",
+    "StartCopies",
     "StopChild",
     "SupervisorRef",
 ]
@@ -25,6 +25,13 @@ class StartChildren(NamedTuple):
     """Start children as one batch."""
 
     specs: Sequence[ChildSpec]
+
+
+class StartCopies(NamedTuple):
+    """Start children of one specification as one batch."""
+
+    template: ChildSpec
+    ids: Sequence[str]
 
 
 class StopChild(NamedTuple):
@@ -96,9 +103,8 @@ class SupervisorRef:
         """Start ``count`` children of one specification with numbers for ids (OTP's
         simple_one_for_one)."""
         base = template.id
-        return self.start_children(
-            replace(template, id=f"{base}-{next(self._numbers)}") for _ in range(count)
-        )
+        ids = [f"{base}-{number}" for number in itertools.islice(self._numbers, count)]
+        return self._ask(StartCopies(template, ids))
 
     def stop_child(self, child_id: str) -> Future[None]:
         """Stop a child; its specification stays unless it is temporary."""

@@ -12,12 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.ask import ReplyTo
+from actors.dispatch.threads import PoolDispatcher
 from actors.supervision.restart import Backoff
 from actors.supervision.spec import ChildSpec
 
 if TYPE_CHECKING:
     from actors.cell import Cell
-    from actors.dispatch.dispatcher import Timer
+    from actors.dispatch.dispatcher import Dispatcher, Timer
 
 __all__ = [
     "CUT_OFF_S",
@@ -28,6 +29,7 @@ __all__ = [
     "Waiter",
     "ended_in_order",
     "halted",
+    "launch_all",
     "once",
 ]
 
@@ -126,10 +128,12 @@ def once(then: Callable[[], None]) -> Procedure:
 class Child:
     """A child of a supervisor, over all its cells."""
 
-    __slots__ = ("_backoff", "batch", "cell", "spec", "state", "timer", "waiter")
+    __slots__ = ("_backoff", "batch", "cell", "id", "spec", "state", "timer", "waiter")
 
-    def __init__(self, spec: ChildSpec, batch: int) -> None:
+    def __init__(self, spec: ChildSpec, batch: int, child_id: str) -> None:
         self.spec = spec
+        """Copies share one."""
+        self.id = child_id
         self.batch = batch
         """Children that were started together stop together."""
         self.cell: Cell | None = None
@@ -156,23 +160,69 @@ class Child:
 
     def launch(self, supervisor: Cell) -> None:
         """Have an instance made, in a cell that there is or in a new one."""
+        cell = self.prepare(supervisor)
+        cell.signal(cell.revive)
+
+    def prepare(self, supervisor: Cell) -> Cell:
+        """Its cell, made when there is none."""
         cell = self.cell
         if cell is None:
-            cell = self.cell = supervisor.system.child_cell(supervisor, self.spec)
-        cell.signal(cell.revive)
+            cell = self.cell = supervisor.system.child_cell(supervisor, self.spec, self.id)
+        return cell
+
+
+class StartTogether:
+    """Starts the cells of many children in turns of their dispatcher, and tells it in one signal.
+
+    Not for dispatchers of several threads: they know cells only.
+    """
+
+    __slots__ = ("_cells", "_supervisor", "path")
+
+    TURN: Final = 256
+
+    def __init__(self, supervisor: Cell, cells: list[Cell]) -> None:
+        self._supervisor = supervisor
+        self._cells = deque(cells)
+        self.path = f"{supervisor.path}/*"
+
+    def turn(self, throughput: int) -> None:
+        """Start some of them."""
+        started: list[Cell] = []
+        cells = self._cells
+        dispatcher = cells[0].dispatcher
+        for _ in range(min(self.TURN, len(cells))):
+            cells.popleft().revive(started.append)
+        supervisor = self._supervisor
+        if started:
+            supervisor.signal(supervisor.children_started, started)
+        if cells:
+            dispatcher.schedule(self)
+
+
+def launch_all(supervisor: Cell, children: list[Child]) -> None:
+    """Have an instance of each made."""
+    together: dict[Dispatcher, list[Cell]] = {}
+    for child in children:
+        cell = child.prepare(supervisor)
+        if isinstance(cell.dispatcher, PoolDispatcher):
+            cell.signal(cell.revive)
+        else:
+            together.setdefault(cell.dispatcher, []).append(cell)
+    for dispatcher, cells in together.items():
+        dispatcher.schedule(StartTogether(supervisor, cells))
 
 
 class Waiter:
     """Who waits for children to start: for all of them, or for the first that fails."""
 
-    __slots__ = ("_left", "_refs", "_reply", "_specs")
+    __slots__ = ("_left", "_refs", "_reply")
 
-    def __init__(self, reply: ReplyTo, specs: list[ChildSpec]) -> None:
+    def __init__(self, reply: ReplyTo, count: int) -> None:
         self._reply = reply
-        self._specs = specs
-        self._left = len(specs)
+        self._left = count
         self._refs: list[Any] = []
-        if not specs:
+        if not count:
             reply.reply([])
 
     def started(self, ref: Any) -> None:

@@ -11,6 +11,7 @@ from actors.supervision.directive import Directive, check_directives
 
 if TYPE_CHECKING:
     from actors.actor import Actor
+    from actors.cell.life import Recipe
     from actors.dispatch.dispatcher import Dispatcher
 
 __all__ = ["ChildInfo", "ChildSpec", "RestartType", "Strategy", "SupervisorSpec"]
@@ -65,7 +66,11 @@ class ChildSpec:
     """Healthy time after which the delay starts from its minimum again; None means the mean of
     the two back-offs."""
 
+    recipe: Recipe = field(init=False, repr=False, compare=False)
+    """Class, positional and keyword arguments; copies share them."""
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", (self.actor, self.args, dict(self.kwargs)))
         checks = (
             ("id", bool(self.id) and "/" not in self.id, "a name without `/`"),
             ("restart", self.restart in ("permanent", "transient", "temporary"), "an OTP type"),

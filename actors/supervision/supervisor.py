@@ -7,6 +7,7 @@ its children run where they belong and are told what to do by signals. What take
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +22,7 @@ from actors.supervision.commands import (
     DeleteChild,
     RestartChild,
     StartChildren,
+    StartCopies,
     StopChild,
 )
 from actors.supervision.procedure import (
@@ -31,6 +33,7 @@ from actors.supervision.procedure import (
     Waiter,
     ended_in_order,
     halted,
+    launch_all,
     once,
 )
 from actors.supervision.restart import Budget
@@ -74,7 +77,7 @@ class Supervisor(Actor):
         for child in self._children.values():
             child.cancel()
             if child.waiter is not None:
-                child.waiter.fail(ChildError(self._cell.path, child.spec.id, "stopping"))
+                child.waiter.fail(ChildError(self._cell.path, child.id, "stopping"))
                 child.waiter = None
 
     # --- start -----------------------------------------------------------------------------------
@@ -85,7 +88,8 @@ class Supervisor(Actor):
 
     def _start_all(self) -> Procedure:
         for spec in self.spec.children:
-            child = self._add(spec)
+            self._batches += 1
+            child = self._add(spec, self._batches, spec.id)
             child.launch(self._cell)
             wait = Wait([child])
             yield wait
@@ -108,11 +112,8 @@ class Supervisor(Actor):
             fail(self._first_start, error)
         self._cell.start_failed(error)
 
-    def _add(self, spec: ChildSpec, batch: int | None = None) -> Child:
-        if batch is None:
-            self._batches += 1
-            batch = self._batches
-        child = self._children[spec.id] = Child(spec, batch)
+    def _add(self, spec: ChildSpec, batch: int, child_id: str) -> Child:
+        child = self._children[child_id] = Child(spec, batch, child_id)
         return child
 
     # --- what children tell ----------------------------------------------------------------------
@@ -135,7 +136,7 @@ class Supervisor(Actor):
         elif kind == "ended":
             self._ended(child, detail)
         elif kind == "escalated":
-            self._give_up(f"child {child.spec.id} escalated {detail!r}", detail)
+            self._give_up(f"child {child.id} escalated {detail!r}", detail)
         elif kind in ("failed", "start_failed", "left"):
             self._failed(child, detail)
 
@@ -147,10 +148,10 @@ class Supervisor(Actor):
     def _refuse(self, child: Child, cell: Cell, error: BaseException) -> None:
         """OTP: a child whose first start fails is not taken in."""
         waiter, child.waiter = child.waiter, None
-        del self._children[child.spec.id]
+        del self._children[child.id]
         cell.signal(cell.gone, "failed")
         if waiter is not None:
-            refusal = ChildError(self._cell.path, child.spec.id, "start_failed", repr(error))
+            refusal = ChildError(self._cell.path, child.id, "start_failed", repr(error))
             refusal.__cause__ = error
             waiter.fail(refusal)
 
@@ -161,7 +162,7 @@ class Supervisor(Actor):
             self._failed(child, None)
             return
         if spec.restart == "temporary":
-            self._children.pop(spec.id, None)
+            self._children.pop(child.id, None)
         else:
             child.state = "down"
         if spec.significant and reason == "stopped":
@@ -186,7 +187,7 @@ class Supervisor(Actor):
         if not self._budget.take(now):
             self._give_up(
                 f"more than {self.spec.intensity} restarts within {self.spec.period_s:g} s, "
-                f"the last one of {child.spec.id}",
+                f"the last one of {child.id}",
                 error,
             )
             return
@@ -221,7 +222,7 @@ class Supervisor(Actor):
             for child in group:
                 if child.spec.restart == "temporary":
                     yield from ended_in_order([child])
-                    self._children.pop(child.spec.id, None)
+                    self._children.pop(child.id, None)
             group = [child for child in group if child.spec.restart != "temporary"]
             yield Wait((), delay)
             failed: Child | None = None
@@ -300,7 +301,9 @@ class Supervisor(Actor):
         """The commands of ``SupervisorRef``."""
         match message:
             case StartChildren(specs):
-                self._start_children(specs)
+                self._start_children(specs, [spec.id for spec in specs])
+            case StartCopies(template, ids):
+                self._start_children(itertools.repeat(template), ids)
             case StopChild(child_id):
                 self._procedures.run(self._stop_child(self._known(child_id), self.defer_reply()))
             case RestartChild(child_id):
@@ -324,20 +327,21 @@ class Supervisor(Actor):
             raise ChildError(self._cell.path, child_id, "not_found")
         return child
 
-    def _start_children(self, specs: Iterable[ChildSpec]) -> None:
-        specs = list(specs)
-        for spec in specs:
-            there = self._children.get(spec.id)
+    def _start_children(self, specs: Iterable[ChildSpec], ids: Iterable[str]) -> None:
+        named = list(zip(ids, specs, strict=False))
+        for child_id, _ in named:
+            there = self._children.get(child_id)
             if there is not None:
                 why = "already_present" if there.cell is None else "running"
-                raise ChildError(self._cell.path, spec.id, why)
+                raise ChildError(self._cell.path, child_id, why)
         self._batches += 1
-        waiter = Waiter(self.defer_reply(), specs)
-        cell = self._cell
-        for spec in specs:
-            child = self._add(spec, self._batches)
+        waiter = Waiter(self.defer_reply(), len(named))
+        children = []
+        for child_id, spec in named:
+            child = self._add(spec, self._batches, child_id)
             child.waiter = waiter
-            child.launch(cell)
+            children.append(child)
+        launch_all(self._cell, children)
 
     def _restart_child(self, child_id: str) -> None:
         child = self._known(child_id)
@@ -345,7 +349,7 @@ class Supervisor(Actor):
             raise ChildError(self._cell.path, child_id, "restarting")
         if child.cell is not None:
             raise ChildError(self._cell.path, child_id, "running")
-        child.waiter = Waiter(self.defer_reply(), [child.spec])
+        child.waiter = Waiter(self.defer_reply(), 1)
         child.launch(self._cell)
 
     def _stop_child(self, child: Child, reply: ReplyTo) -> Procedure:
@@ -353,13 +357,13 @@ class Supervisor(Actor):
         yield from ended_in_order([child])
         child.state = "down"
         if child.spec.restart == "temporary":
-            self._children.pop(child.spec.id, None)
+            self._children.pop(child.id, None)
         reply.reply(None)
 
     def _info(self, child: Child) -> ChildInfo:
         cell = child.cell
         return ChildInfo(
-            id=child.spec.id,
+            id=child.id,
             ref=cell.ref if cell is not None else None,
             state=cell.state if cell is not None and child.state == "running" else child.state,
             restarts=cell.restarts if cell is not None else 0,
