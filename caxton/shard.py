@@ -156,6 +156,7 @@ class Shard:
     def view(self) -> ShardView:
         """Counters and latencies."""
         router, counters, commit = self.router, self.router.counters, self.router.commit
+        counts, turns = self.system.counts, self.system.dispatcher.counters()
         return ShardView(
             shard=self.number,
             accepted=counters.accepted,
@@ -177,6 +178,18 @@ class Shard:
             routing_p99_us=router.routing_us.quantile(0.99),
             ack_p50_us=router.ack_us.quantile(0.5),
             ack_p99_us=router.ack_us.quantile(0.99),
+            actors=len(self.system),
+            actor_failures=counts.failures,
+            actor_restarts=counts.restarts,
+            actor_dead_letters=self.system.dead_letters.count,
+            mailbox_overflows=counts.overflows,
+            asks_expired=counts.expired_asks,
+            replies_late=counts.late_replies,
+            turns=turns.turns,
+            turns_busy_us=round(turns.busy_s * 1e6),
+            turns_slow=turns.slow,
+            turn_longest_us=round(turns.longest_s * 1e6),
+            queue_delay_us=round(turns.queue_delay_s * 1e6),
         )
 
     def agents(self) -> list[AgentView]:

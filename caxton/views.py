@@ -143,6 +143,23 @@ class ShardView(msgspec.Struct, frozen=True):
     ack_p50_us: int = 0
     """Accepted to acknowledged at the node's durability."""
     ack_p99_us: int = 0
+    actors: int = 0
+    """Actors alive: agents, conversations and what serves them."""
+    actor_failures: int = 0
+    actor_restarts: int = 0
+    actor_dead_letters: int = 0
+    """Messages that no actor handled; the journal keeps those that were accepted."""
+    mailbox_overflows: int = 0
+    asks_expired: int = 0
+    replies_late: int = 0
+    turns: int = 0
+    turns_busy_us: int = 0
+    """Time spent in turns of actors."""
+    turns_slow: int = 0
+    """Turns longer than 100 ms, during which no other actor of the shard was served."""
+    turn_longest_us: int = 0
+    queue_delay_us: int = 0
+    """From an actor's wish for a turn to the turn: a moving mean."""
 
 
 class NodeView(msgspec.Struct, frozen=True):

@@ -61,6 +61,22 @@ METRICS: tuple[MetricRow, ...] = (
               "ack_p50_us", 1e-6),
     MetricRow("caxton_durable_ack_p99_seconds", "Accepted to acknowledged, 99th percentile",
               "gauge", "ack_p99_us", 1e-6),
+    MetricRow("caxton_actors", "Actors alive", "gauge", "actors"),
+    MetricRow("caxton_actor_failures", "Failures of actors", "counter", "actor_failures"),
+    MetricRow("caxton_shard_actor_restarts", "Restarts of actors", "counter", "actor_restarts"),
+    MetricRow("caxton_actor_dead_letters", "Messages that no actor handled", "counter",
+              "actor_dead_letters"),
+    MetricRow("caxton_mailbox_overflows", "Messages that found a full mailbox", "counter",
+              "mailbox_overflows"),
+    MetricRow("caxton_asks_expired", "Asks whose deadline passed", "counter", "asks_expired"),
+    MetricRow("caxton_replies_late", "Answers that came too late", "counter", "replies_late"),
+    MetricRow("caxton_turns", "Turns of actors", "counter", "turns"),
+    MetricRow("caxton_turns_busy_seconds", "Time spent in turns", "counter", "turns_busy_us",
+              1e-6),
+    MetricRow("caxton_turns_slow", "Turns longer than 100 ms", "counter", "turns_slow"),
+    MetricRow("caxton_turn_longest_seconds", "The longest turn", "gauge", "turn_longest_us", 1e-6),
+    MetricRow("caxton_turn_delay_seconds", "Wait for a turn, moving mean", "gauge",
+              "queue_delay_us", 1e-6),
 )  # fmt: skip
 """By shard."""
 
