@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from caxton.api.metrics import documented
 from caxton.cli.reference import render_reference as render_cli
 from caxton.config import SETTINGS, Config
 from caxton.errors import ERRORS
@@ -70,10 +71,28 @@ def limits() -> str:
     return "\n".join(rows) + "\n"
 
 
+def metrics() -> str:
+    """Every metric."""
+    rows = [
+        "# Metrics\n",
+        (
+            "`GET /metrics` has them in Prometheus text form. Labels are bounded: the first 200 "
+            "agents by name have series of their own, the others are summed as `other`.\n"
+        ),
+        "| metric | kind | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    rows += [
+        f"| `{n}` | {kind} | {label} | {cell(text)} |" for n, kind, label, text in documented()
+    ]
+    return "\n".join(rows) + "\n"
+
+
 PAGES = {
     "errors.md": errors,
     "settings.md": settings,
     "limits.md": limits,
+    "metrics.md": metrics,
     "cli.md": render_cli,
 }
 

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from caxton.views import AgentView, NodeView, ShardView
 
-__all__ = ["AGENT_METRICS", "METRICS", "MetricRow", "exposition"]
+__all__ = ["AGENT_METRICS", "METRICS", "MetricRow", "documented", "exposition"]
 
 MAX_AGENTS = 200
 """Agents that get series of their own."""
@@ -157,6 +157,22 @@ def _family(
     for name, view in rows:
         family.add_metric([name], getattr(view, row.field) * row.scale)
     return family
+
+
+def documented() -> list[tuple[str, str, str, str]]:
+    """Name as scraped, kind, label and meaning of every metric."""
+    bare = NodeView("", "", "ready", "", 0, "", 0, "disk", "", "", "", 0, (), ())
+    labels = dict.fromkeys((row.name for row in METRICS), "shard")
+    labels |= dict.fromkeys((row.name for row in AGENT_METRICS), "agent")
+    return [
+        (
+            family.name + ("_total" if family.type == "counter" else ""),
+            family.type,
+            labels.get(family.name, ", ".join(getattr(family, "_labelnames", ()))),
+            family.documentation,
+        )
+        for family in _Collector(bare, (), {}).collect()
+    ]
 
 
 def exposition(
