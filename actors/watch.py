@@ -21,6 +21,7 @@ __all__ = [
     "Subscription",
     "Terminated",
     "Watchable",
+    "claim_end",
     "expected",
     "tell_watchers",
     "unwatch_all",
@@ -109,16 +110,24 @@ def watch_cell(cell: Cell, callback: Callable[[Terminated], None]) -> Subscripti
     return subscription
 
 
-def tell_watchers(cell: Cell, reason: str) -> None:
+def claim_end(cell: Cell, reason: str) -> bool:
+    """Say that a cell ends for ``reason``; False when another thread said so first."""
+    with _LOCK:
+        if cell.ended_because:
+            return False
+        cell.ended_because = reason
+        return True
+
+
+def tell_watchers(cell: Cell) -> None:
     """A cell has ended."""
     with _LOCK:
-        cell.ended_because = reason
         extras = cell._extras
         watchers = None
         if extras is not None:
             watchers, extras.watchers = extras.watchers, None
     for subscription in watchers or ():
-        subscription.fire(Terminated(cell.ref, reason))
+        subscription.fire(Terminated(cell.ref, cell.ended_because))
 
 
 def watch_from(watcher: Cell, ref: Any) -> None:

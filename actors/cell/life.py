@@ -12,7 +12,7 @@ from actors.behaviour.pipe import cancel_pipes
 from actors.cell.turns import Turns
 from actors.future import answer
 from actors.mailbox.spec import MailboxSpec
-from actors.watch import tell_watchers, unwatch_all
+from actors.watch import claim_end, tell_watchers, unwatch_all
 
 if TYPE_CHECKING:
     from actors.actor import Actor
@@ -201,7 +201,7 @@ class Life(Turns):
 
     def gone(self, reason: str) -> None:
         """It has ended for good: what is left is dead letters, and who watches is told."""
-        if self.ended_because:
+        if not claim_end(self._cell(), reason):
             return
         self.stopped.set()
         self.suspended = True
@@ -209,7 +209,7 @@ class Life(Turns):
         self.drop_instance()
         self.recipe = None  # who keeps the ref must not keep what is in it
         unwatch_all(self._cell())
-        tell_watchers(self._cell(), reason)
+        tell_watchers(self._cell())
         self._bury_rest(reason if reason in ("gave_up", "killed") else "stopped")
         self.system.ended(self._cell())
         parent = self.parent

@@ -16,6 +16,7 @@ from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
 from actors.ask import Ask
 from actors.behaviour.timers import Tick
+from actors.cell.steps import timed
 from actors.errors import AskTimeout, NoLoop
 from actors.future import answer, fail
 from actors.mailbox.mailbox import Mailbox
@@ -184,7 +185,7 @@ class Turns(Mailbox):
         while current is not None:
             try:
                 if type(result) is CoroutineType:
-                    result = await result
+                    result = await timed(result, self)
                 if current.reply_to is not None:
                     self._answer(current, result)
                 self.handled += 1
@@ -239,7 +240,7 @@ class Turns(Mailbox):
 
     async def _await_hook(self, hook: Coroutine[Any, Any, Any]) -> None:
         try:
-            await hook
+            await timed(hook, self)
         except asyncio.CancelledError:
             # Cut off by a stop, which goes on below.
             self.system.log_cut_off(self.path)
