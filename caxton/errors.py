@@ -52,6 +52,7 @@ __all__ = [
     "NotAuthorized",
     "NotFound",
     "ObservabilityError",
+    "Postponed",
     "PromptTemplateInvalid",
     "ProtocolViolation",
     "QueueFull",
@@ -201,6 +202,17 @@ class AgentNotResponding(AgentError):
     title = "Agent not responding"
     text = "agent `{agent}` is {state} and takes no messages"
     remedy = "Look at its state with `caxton agent ls`; start it or wait for its restart."
+    retryable = True
+
+
+class Postponed(AgentError):
+    """A message waits for an earlier one of its conversation that failed and comes again."""
+
+    code = "POSTPONED"
+    status = 503
+    title = "Waits for an earlier message"
+    text = "agent `{agent}` takes this message after {after}, which it failed on and gets again"
+    remedy = "Nothing to do: the order within a conversation is kept."
     retryable = True
 
 

@@ -22,7 +22,8 @@ from caxton.conversations.record import ConversationRecord
 from caxton.errors import CaxtonError, ConversationNotFound, InternalError
 from caxton.message import Message, decode, format_time, to_json
 from caxton.routing.delivery import RemoteShards
-from caxton.routing.router import Elsewhere, Router, RouterActor, Submission
+from caxton.routing.router import Elsewhere, Router, RouterActor
+from caxton.routing.submission import Submission
 from caxton.storage.journal import Journal
 from caxton.storage.registry import AgentRecord
 from caxton.types import format_id, parse_id

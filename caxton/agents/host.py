@@ -17,11 +17,11 @@ from actors import Actor, ActorRef, ActorSystem, MailboxSpec, RestartPolicy
 from caxton.agents.behaviour import Behaviour, Outgoing
 from caxton.agents.directory import Directory
 from caxton.agents.lifecycle import AgentState, advance
-from caxton.errors import AgentFailed, AgentNotResponding, CaxtonError
+from caxton.errors import AgentFailed, AgentNotResponding, CaxtonError, Postponed
 from caxton.message import Message, make_message
 from caxton.routing.accepted import Handling
 from caxton.storage.registry import AgentRecord
-from caxton.types import derived_id
+from caxton.types import derived_id, format_id
 
 __all__ = ["AgentActor", "AgentHost", "HistoryReader", "Loader"]
 
@@ -112,6 +112,8 @@ class AgentHost:
         self.restarts = 0
         self.mailbox_limit = mailbox
         self._inside: dict[Handling, None] = {}
+        self._held: OrderedDict[bytes, bytes] = OrderedDict()
+        """Conversations with a message that failed and comes again: its id."""
         self._emptied = asyncio.Event()
         self._system = system
         self._load = load
@@ -209,10 +211,40 @@ class AgentHost:
     def put(self, handling: Handling) -> None:
         """Give a message to the agent's mailbox."""
         if self._ref is None or self.state is not AgentState.RUNNING:
+            self._hold(handling)
             handling.failed(AgentNotResponding(agent=self.record.name, state=self.state.value), "")
             return
         self._inside[handling] = None
         self._ref.tell(handling)
+
+    def _hold(self, handling: Handling) -> None:
+        """Take no later message of the conversation before this one comes again."""
+        message = handling.message
+        self._held.setdefault(message.conversation_id, message.message_id)
+        if len(self._held) > PINS:
+            self._held.popitem(last=False)
+
+    def postponed(self, handling: Handling) -> bool:
+        """Whether a message has to wait for an earlier one; then it goes back."""
+        if not self._held:
+            return False
+        conversation = handling.message.conversation_id
+        first = self._held.get(conversation)
+        if first is None:
+            return False
+        if handling.resumes == first:
+            del self._held[conversation]
+            return False
+        self._give_back(handling, Postponed(agent=self.record.name, after=format_id(first)), "")
+        return True
+
+    def _give_back(self, handling: Handling, failure: CaxtonError, text: str) -> bool:
+        if self._inside.pop(handling, _ABSENT) is _ABSENT:
+            return False
+        handling.failed(failure, text)
+        if not self._inside:
+            self._emptied.set()
+        return True
 
     def outputs(self, message: Message, sent: Sequence[Outgoing]) -> list[Message]:
         """The messages that ``sent`` stands for; their ids follow from the id of ``message``."""
@@ -256,11 +288,10 @@ class AgentHost:
             failure = AgentFailed(
                 agent=self.record.name, attempts=handling.delivery_count, reason=reason
             )
-        if self._inside.pop(handling, _ABSENT) is not _ABSENT:
+        if handling in self._inside:
+            self._hold(handling)
             self.failed += 1
-            handling.failed(failure, text)
-            if not self._inside:
-                self._emptied.set()
+            self._give_back(handling, failure, text)
         return failure
 
     def gave_up(self, reason: str) -> None:
@@ -318,6 +349,8 @@ class AgentActor(Actor):
     def _begin(self, handling: Handling) -> bool:
         """Handle a message now, in a task when it takes time; False when there is no room."""
         host = self.host
+        if host.postponed(handling):
+            return True
         version = host.pick(handling.message)
         behaviour = version.behaviour
         if self._busy and len(self._busy) >= behaviour.concurrency:
@@ -330,8 +363,9 @@ class AgentActor(Actor):
                 handling.message, _Context(host, handling.message, handling.delivery_count)
             )
         except Exception as error:
-            host.fail(handling, error)
-            raise
+            if isinstance(host.fail(handling, error), AgentFailed):
+                raise
+            return True
         # Most handlers return at once; only the others are worth a look at their type.
         if type(result) is tuple or type(result) is list or not isinstance(result, Awaitable):
             self._finish(handling, result)
@@ -387,6 +421,8 @@ class AgentActor(Actor):
         self, handling: Handling, result: Awaitable[Sequence[Outgoing]] | None
     ) -> None:
         host = self.host
+        if result is None and host.postponed(handling):
+            return
         try:
             if result is None:
                 behaviour = await host.version_for(handling.message)

@@ -18,7 +18,8 @@ from caxton.conversations.record import (
 )
 from caxton.errors import CaxtonError
 from caxton.message import Message
-from caxton.storage.journal import Batch, Journal
+from caxton.storage.journal import Journal
+from caxton.storage.records import Batch
 
 __all__ = ["OpenConversations"]
 

@@ -33,12 +33,15 @@ REMEMBERED = 65_536
 """Outcomes kept per link for a repeated delivery."""
 
 
+_Item = tuple[int, int, bytes, bytes, msgspec.Raw]
+
+
 class Outbound:
     """Deliveries of this shard to one other shard, a frame per turn of the event loop."""
 
     def __init__(self, send: Callable[[msgspec.Struct], None]) -> None:
         self._send = send
-        self._items: list[tuple[int, int, bytes, msgspec.Raw]] = []
+        self._items: list[_Item] = []
 
     def deliver(self, accepted: Accepted) -> None:
         """Have the other shard's agent handle it."""
@@ -46,7 +49,13 @@ class Outbound:
             asyncio.get_running_loop().call_soon(self._flush)
         agent_id = accepted.target or b""
         self._items.append(
-            (accepted.sequence, accepted.delivery_count, agent_id, msgspec.Raw(accepted.raw))
+            (
+                accepted.sequence,
+                accepted.delivery_count,
+                agent_id,
+                accepted.resumes,
+                msgspec.Raw(accepted.raw),
+            )
         )
 
     def _flush(self) -> None:
@@ -65,15 +74,21 @@ class Outbound:
 class _Handling:
     """A message that another shard wants handled here."""
 
-    __slots__ = ("_inbound", "delivery_count", "message", "sequence")
+    __slots__ = ("_inbound", "delivery_count", "message", "resumes", "sequence")
 
     def __init__(
-        self, inbound: Inbound, sequence: int, message: Message, delivery_count: int
+        self,
+        inbound: Inbound,
+        sequence: int,
+        message: Message,
+        delivery_count: int,
+        resumes: bytes,
     ) -> None:
         self._inbound = inbound
         self.sequence = sequence
         self.message = message
         self.delivery_count = delivery_count
+        self.resumes = resumes
 
     def done(self, outputs: Sequence[Message]) -> None:
         """Handled."""
@@ -110,7 +125,7 @@ class Inbound:
 
     def take(self, sentence: Deliver) -> None:
         """Give a frame of deliveries to their agents."""
-        for sequence, count, agent_id, raw in sentence.items:
+        for sequence, count, agent_id, resumes, raw in sentence.items:
             try:
                 message = decode(raw)
             except ValidationError as error:
@@ -126,7 +141,7 @@ class Inbound:
                 self._done.append((sequence, key, outcome))
                 self._schedule()
                 continue
-            handling = self._handling[key] = _Handling(self, sequence, message, count)
+            handling = self._handling[key] = _Handling(self, sequence, message, count, resumes)
             if not self._agents.put(agent_id, handling):
                 handling.failed(AgentNotFound(agent=format_id(agent_id), near=""), "")
 
@@ -169,8 +184,8 @@ class Inbound:
             done, failed = done[len(part) :], []
 
 
-def _size(item: tuple[int, int, bytes, msgspec.Raw]) -> int:
-    return len(memoryview(item[3]))
+def _size(item: _Item) -> int:
+    return len(memoryview(item[4]))
 
 
 def _outputs_size(item: tuple[int, bytes, list[bytes]]) -> int:

@@ -77,8 +77,9 @@ class Replies(msgspec.Struct, array_like=True, frozen=True):
 class Deliver(msgspec.Struct, array_like=True, frozen=True):
     """Conversation's shard to agent's shard: handle these."""
 
-    items: list[tuple[int, int, bytes, msgspec.Raw]]
-    """Sequence number at the conversation's shard, delivery count, agent, message."""
+    items: list[tuple[int, int, bytes, bytes, msgspec.Raw]]
+    """Sequence number at the conversation's shard, delivery count, agent, id of the failed message
+    that this one may follow, message."""
 
 
 class Settled(msgspec.Struct, array_like=True, frozen=True):

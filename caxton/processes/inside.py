@@ -16,7 +16,7 @@ from caxton.processes.layout import Layout
 from caxton.processes.peers import answer
 from caxton.processes.shard_main import make_loader, make_registrar
 from caxton.routing.accepted import Accepted
-from caxton.routing.router import Submission
+from caxton.routing.submission import Submission
 from caxton.shard import Shard
 from caxton.storage.registry import AgentRecord, Registry
 from caxton.tools.runner import SandboxToolRunner

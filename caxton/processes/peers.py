@@ -31,7 +31,7 @@ from caxton.links.wire import (
 from caxton.message import Message, decode, encode
 from caxton.processes.layout import TOOLS, Layout, shard_name
 from caxton.routing.accepted import Accepted
-from caxton.routing.router import Submission
+from caxton.routing.submission import Submission
 from caxton.shard import Shard
 
 __all__ = ["Peer", "Peers", "answer", "sender"]

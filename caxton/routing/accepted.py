@@ -36,6 +36,8 @@ class Handling(Protocol):
 
     message: Message
     delivery_count: int
+    resumes: bytes
+    """Id of the failed message that this one may follow: its own id for a retry; else empty."""
 
     def done(self, outputs: Sequence[Message]) -> None:
         """The agent handled it; ``outputs`` is what it wants to send."""
@@ -49,8 +51,8 @@ class Handling(Protocol):
 class Accepted:
     """One accepted message at its conversation's shard."""
 
-    __slots__ = ("accepted_at", "attempts", "delivery_count", "message", "origin", "raw",
-                 "reference", "router", "sequence", "target")  # fmt: skip
+    __slots__ = ("accepted_at", "attempts", "delivery_count", "due", "message", "origin", "raw",
+                 "reference", "resumes", "router", "sequence", "target")  # fmt: skip
 
     def __init__(
         self,
@@ -68,6 +70,9 @@ class Accepted:
         self.router = router
         self.delivery_count = delivery_count
         self.attempts = 0
+        self.due = 0
+        """When it comes again, in milliseconds since 1970; 0 for now."""
+        self.resumes = b""
         self.target: bytes | None = None
 
     def done(self, outputs: Sequence[Message]) -> None:

@@ -8,24 +8,21 @@ a FAILURE to its sender.
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from caxton.agents.directory import Directory
-from caxton.errors import AgentFailed, AgentNotFound, CaxtonError
+from caxton.errors import AgentFailed, AgentNotFound, CaxtonError, Postponed
 from caxton.message import Message
 from caxton.routing.accepted import Accepted, Handling
-from caxton.types import RetryDelayMs, format_id
+from caxton.routing.retries import Retries
+from caxton.types import RetryDelayMs, format_id, parse_id
 
 __all__ = ["Delivery", "LocalAgents", "RemoteShards"]
 
 KEPT = 20_000
 """Waiting messages that stay in memory as objects; more wait as numbers."""
-BACKOFF = 2.0
-JITTER = 0.2
 
 
 class LocalAgents(Protocol):
@@ -65,6 +62,7 @@ class Delivery:
         window: messages with an agent at once, from this shard.
         reload: reads a waiting message back from the journal.
         settled, buried: what ends a message (handled; dead with its last error).
+        retrying: told that a message comes again after so many attempts, in so many seconds.
         clock: monotonic seconds.
     """
 
@@ -79,6 +77,7 @@ class Delivery:
         reload: Callable[[int], Accepted | None],
         settled: Callable[[Accepted, Sequence[Message]], None],
         buried: Callable[[Accepted, CaxtonError, str], None],
+        retrying: Callable[[Accepted, float], None],
     ) -> None:
         self._directory = directory
         self._shard = shard
@@ -88,9 +87,10 @@ class Delivery:
         self._reload = reload
         self._settled = settled
         self._buried = buried
+        self._retrying = retrying
         self._queues: dict[bytes, _Queue] = {}
         self._kept = 0
-        self._retries: dict[int, asyncio.TimerHandle] = {}
+        self.retries = Retries(RetryDelayMs.default or 1_000, self.deliver)
         self._remote_flying: dict[int, dict[int, Accepted]] = {}
 
     @property
@@ -99,7 +99,7 @@ class Delivery:
         return sum(len(queue.waiting) for queue in self._queues.values())
 
     def depth(self, agent_id: bytes) -> int:
-        """Messages of this shard that are with an agent or wait for it."""
+        """Messages of this shard that are with an agent or wait for it, without retries."""
         queue = self._queues.get(agent_id)
         return queue.flying + len(queue.waiting) if queue else 0
 
@@ -115,6 +115,8 @@ class Delivery:
     def deliver(self, accepted: Accepted, agent_id: bytes) -> None:
         """Send ``accepted`` to an agent, now or when it has room."""
         accepted.target = agent_id
+        if self.retries and self.retries.stopped(accepted, agent_id):
+            return
         queue = self._queues.get(agent_id)
         if queue is None:
             queue = self._queues[agent_id] = _Queue()
@@ -189,28 +191,33 @@ class Delivery:
     def failed(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
         """The agent could not handle it; try again later or bury it."""
         agent_id = accepted.target
-        if agent_id is not None:
-            self._queues[agent_id].failures += 1
-            self._release(agent_id)
-        accepted.attempts += 1
-        options = accepted.message.delivery_options
-        permanent = not (error.retryable or isinstance(error, AgentFailed))
-        if permanent or accepted.attempts > options.max_retries:
+        if agent_id is None:
             self._buried(accepted, error, traceback)
             return
-        base = (RetryDelayMs.default or 1_000) / 1_000
-        delay = base * BACKOFF ** (accepted.attempts - 1) * random.uniform(1 - JITTER, 1 + JITTER)
-        loop = asyncio.get_running_loop()
-        self._retries[accepted.sequence] = loop.call_later(delay, self._retry, accepted)
+        self._release(agent_id)
+        if isinstance(error, Postponed):
+            accepted.resumes = parse_id(error.fields["after"], "after")
+            accepted.delivery_count += 1
+            self.deliver(accepted, agent_id)
+            return
+        queue = self._queues.get(agent_id)
+        if queue is None:
+            queue = self._queues[agent_id] = _Queue()
+        queue.failures += 1
+        accepted.attempts += 1
+        permanent = not (error.retryable or isinstance(error, AgentFailed))
+        if permanent or accepted.attempts > accepted.message.delivery_options.max_retries:
+            self._buried(accepted, error, traceback)
+            return
+        delay_s = self.retries.delay_s(accepted.attempts)
+        self._retrying(accepted, delay_s)
+        self.retries.stop(accepted, agent_id, delay_s)
 
-    def _retry(self, accepted: Accepted) -> None:
-        self._retries.pop(accepted.sequence, None)
-        accepted.delivery_count += 1
-        if accepted.target is not None:
-            self.deliver(accepted, accepted.target)
+    def later(self, accepted: Accepted, agent_id: bytes, delay_s: float) -> None:
+        """Take up a retry that a run before this one had set."""
+        accepted.target = agent_id
+        self.retries.stop(accepted, agent_id, max(0.0, delay_s))
 
     def close(self) -> None:
         """Stop retrying; what is pending stays in the journal."""
-        for timer in self._retries.values():
-            timer.cancel()
-        self._retries.clear()
+        self.retries.close()

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import msgspec
 import orjson
 
 from actors import Actor, ActorSystem
@@ -27,11 +26,13 @@ from caxton.routing.accepted import Accepted, Origin
 from caxton.routing.admission import Admission
 from caxton.routing.capabilities import CapabilityResolver
 from caxton.routing.delivery import Delivery, LocalAgents, RemoteShards
+from caxton.routing.submission import Counters, Owed, Submission
 from caxton.storage.group_commit import GroupCommit
-from caxton.storage.journal import Batch, DeadRecord, Journal
+from caxton.storage.journal import Journal
+from caxton.storage.records import Batch, DeadRecord, RetryRecord
 from caxton.types import derived_id, format_id
 
-__all__ = ["Counters", "Router", "RouterActor", "Submission"]
+__all__ = ["Router", "RouterActor"]
 
 logger = logging.getLogger("caxton.routing")
 
@@ -44,38 +45,6 @@ Elsewhere = Callable[[Sequence[Message], Callable[[], None]], None]
 
 _QUIET = frozenset({Performative.FAILURE, Performative.NOT_UNDERSTOOD})
 """Acts about failures: no FAILURE answers a failure."""
-
-
-class Submission(msgspec.Struct):
-    """A frame of submitted messages, as the router gets it."""
-
-    origin: Any
-    first: int
-    wait: bool
-    messages: Sequence[bytes | msgspec.Raw]
-
-
-class Counters(msgspec.Struct):
-    """Plain counts since the process started."""
-
-    accepted: int = 0
-    handled: int = 0
-    failed: int = 0
-    duplicates: int = 0
-    refused: int = 0
-    dead_letters: int = 0
-
-
-class _Owed:
-    """What is owed to the outside once the open batch is committed."""
-
-    __slots__ = ("acks", "duplicates", "lookups", "replies")
-
-    def __init__(self) -> None:
-        self.acks: list[tuple[Origin, int, float]] = []
-        self.duplicates: list[tuple[Origin, int]] = []
-        self.replies: list[tuple[Origin, bytes, Message]] = []
-        self.lookups: list[tuple[Origin, Message]] = []
 
 
 class RouterActor(Actor):
@@ -147,6 +116,7 @@ class Router:
             reload=self._reload,
             settled=self._settle,
             buried=self._bury,
+            retrying=self._retrying,
         )
         self.resolver = CapabilityResolver(directory, self.delivery.load, self.delivery.health)
         self.conversations = OpenConversations(
@@ -161,7 +131,7 @@ class Router:
             clock=clock,
         )
         self._waiters: dict[bytes, Origin] = {}
-        self._owed = _Owed()
+        self._owed = Owed()
 
     # --- admit and journal -------------------------------------------------------------------
 
@@ -254,7 +224,11 @@ class Router:
             self._bury(accepted, AgentNotFound(agent=text, near=self.directory.near(text)), "")
             return
         self.routing_us.add(int((self._clock() - accepted.accepted_at) * 1e6))
-        self.delivery.deliver(accepted, agent_id)
+        if accepted.due:
+            self.delivery.later(accepted, agent_id, (accepted.due - self.now_ms()) / 1_000)
+            accepted.due = 0
+        else:
+            self.delivery.deliver(accepted, agent_id)
 
     def violated(self, accepted: Accepted, error: CaxtonError) -> None:
         """The act does not fit its conversation: NOT_UNDERSTOOD to its sender."""
@@ -290,6 +264,11 @@ class Router:
             self.counters.handled += 1
             if accepted.message.delivery_options.require_receipt:
                 self._receipt(accepted.message)
+        self.commit.kick()
+
+    def _retrying(self, accepted: Accepted, delay_s: float) -> None:
+        due = self.now_ms() + int(delay_s * 1_000)
+        self.journal.retry(accepted.sequence, RetryRecord(accepted.attempts, due))
         self.commit.kick()
 
     def _bury(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
@@ -362,13 +341,13 @@ class Router:
             del self._waiters[key]
 
     def _prepare(self, batch: Batch) -> int:
-        batch.owed, self._owed = self._owed, _Owed()
+        batch.owed, self._owed = self._owed, Owed()
         return self.conversations.snapshot(batch)
 
     def _committed(self, batch: Batch) -> None:
         """Nothing of a batch leaves before this: acks, then replies."""
         owed = batch.owed
-        if not isinstance(owed, _Owed):
+        if not isinstance(owed, Owed):
             return
         now = self._clock()
         runs: dict[int, tuple[Origin, list[int]]] = {}
@@ -426,6 +405,11 @@ class Router:
             message = decode(raw)
             conversation = self.conversations.get(message)
             accepted = Accepted(message, raw, sequence, now, self, delivery_count=2)
+            retry = recovered.retries.get(sequence)
+            if retry is not None:
+                accepted.attempts = retry.attempts
+                accepted.delivery_count = retry.attempts
+                accepted.due = retry.due
             conversation.told += 1
             conversation.tell(accepted)
         if recovered.pending:

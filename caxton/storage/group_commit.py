@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from caxton.errors import StorageError
 from caxton.observe.histogram import Histogram
-from caxton.storage.journal import Batch, Journal
+from caxton.storage.journal import Journal
+from caxton.storage.records import Batch
 
 __all__ = ["GroupCommit"]
 

@@ -21,81 +21,17 @@ import msgspec
 
 from caxton.errors import StorageCorrupt
 from caxton.storage.environment import Environment, storage_errors
+from caxton.storage.records import Batch, DeadRecord, LogRecord, Recovered, RetryRecord, State
 
-__all__ = ["Batch", "DeadRecord", "Journal", "LogRecord"]
+__all__ = ["Journal"]
 
 _KEY = struct.Struct(">QQ")
 _SEQ = struct.Struct(">Q")
-TABLES = ("log", "meta", "pending", "conversations", "history", "dead_letters")
+TABLES = ("log", "meta", "pending", "conversations", "history", "dead_letters", "retries")
 CACHED_RECORDS = 8
 """Decoded log records kept for reading messages one by one."""
 PRUNE_PER_COMMIT = 64
 """Log records that one commit removes at most, so that pruning never makes a commit slow."""
-
-
-class LogRecord(msgspec.Struct, array_like=True, frozen=True):
-    """What one commit wrote."""
-
-    first: int
-    """Sequence number of the first message."""
-    messages: list[bytes]
-    """Messages in msgpack form, in order."""
-    handled: list[int]
-    """Sequence numbers that were handled or became dead letters."""
-
-
-class DeadRecord(msgspec.Struct, array_like=True, frozen=True):
-    """A message that could not be handled, and why. Outlives the log."""
-
-    sequence: int
-    reason: str
-    """Error code."""
-    detail: str
-    attempts: int
-    at: int
-    """Milliseconds since 1970."""
-    message: bytes
-    traceback: str = ""
-
-
-class _State(msgspec.Struct, array_like=True, frozen=True):
-    commit: int
-    next_sequence: int
-    replay_from: int
-
-
-class Batch:
-    """What one commit writes. Built on the event loop, written as a whole."""
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self.messages: list[bytes] = []
-        self.handled: list[int] = []
-        self.dead: list[DeadRecord] = []
-        self.conversations: list[tuple[bytes, bytes]] = []
-        """Conversation id and snapshot."""
-        self.history: list[tuple[bytes, bytes]] = []
-        """Key and packed sequence numbers of full history chunks."""
-        self.forgotten: list[bytes] = []
-        """Conversations whose record and history go."""
-        self.replay_from = 0
-        """First sequence number that a snapshot may miss once this batch is written."""
-        self.owed: object = None
-        """What its driver owes to the outside once it is written."""
-        self.store_pending: list[int] = []
-        self.drop_pending: list[int] = []
-
-    def __bool__(self) -> bool:
-        return bool(self.messages or self.handled or self.conversations or self.forgotten)
-
-
-class Recovered(msgspec.Struct):
-    """What a start finds."""
-
-    pending: list[tuple[int, bytes]]
-    """Accepted and not handled, in order."""
-    replay: list[tuple[int, bytes]]
-    """Messages that conversation snapshots may miss, in order."""
 
 
 class Journal:
@@ -128,12 +64,13 @@ class Journal:
         self._log_decoder = msgspec.msgpack.Decoder(LogRecord)
         self._dead_decoder = msgspec.msgpack.Decoder(DeadRecord)
         raw = self._env.read("meta", b"state")
-        state = msgspec.msgpack.decode(raw, type=_State) if raw else _State(0, 1, 1)
+        state = msgspec.msgpack.decode(raw, type=State) if raw else State(0, 1, 1)
         self._number = state.commit
         self._replay_from = state.replay_from
         self._next = state.next_sequence
         self._pending: set[int] = set()
         self._stored: set[int] = set()
+        self._retried: set[int] = set()
         self._open = Batch(self._next)
         self._sealed: Batch | None = None
         self._cached: OrderedDict[int, LogRecord] = OrderedDict()
@@ -183,6 +120,11 @@ class Journal:
         self._open.dead.append(dead)
         return True
 
+    def retry(self, sequence: int, record: RetryRecord) -> None:
+        """Note in the open batch that a pending message comes again."""
+        self._open.retries[sequence] = record
+        self._retried.add(sequence)
+
     def is_pending(self, sequence: int) -> bool:
         """Whether the message is accepted and not marked."""
         return sequence in self._pending
@@ -200,6 +142,9 @@ class Journal:
         if self._stored:
             batch.drop_pending = [seq for seq in batch.handled if seq in self._stored]
             self._stored.difference_update(batch.drop_pending)
+        if self._retried:
+            batch.drop_retries = [seq for seq in batch.handled if seq in self._retried]
+            self._retried.difference_update(batch.drop_retries)
         pending = self._pending
         if pending:
             passed = range(self._replay_from, batch.replay_from)
@@ -218,7 +163,7 @@ class Journal:
         number = self._number + 1
         following = batch.first + len(batch.messages)
         record = self._encode(LogRecord(batch.first, batch.messages, batch.handled))
-        state = self._encode(_State(number, following, batch.replay_from))
+        state = self._encode(State(number, following, batch.replay_from))
         tables = self._env.tables
         dead_letters = self.dead_letters
         with storage_errors(self.name), self._env.lmdb.begin(write=True) as txn:
@@ -233,6 +178,10 @@ class Journal:
                 txn.put(_SEQ.pack(sequence), b"", db=tables["pending"])
             for sequence in batch.drop_pending:
                 txn.delete(_SEQ.pack(sequence), db=tables["pending"])
+            for sequence, retry in batch.retries.items():
+                txn.put(_SEQ.pack(sequence), self._encode(retry), db=tables["retries"])
+            for sequence in batch.drop_retries:
+                txn.delete(_SEQ.pack(sequence), db=tables["retries"])
             if batch.dead:
                 dead_letters = self._write_dead(txn, batch.dead)
             first_kept = self._prune(txn, following, batch.replay_from)
@@ -297,6 +246,10 @@ class Journal:
         found: dict[int, bytes] = {}
         handled: set[int] = set()
         with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            retries = {
+                _SEQ.unpack(key)[0]: msgspec.msgpack.decode(value, type=RetryRecord)
+                for key, value in reading.cursor(self._env.tables["retries"]).iternext()
+            }
             cursor = reading.cursor(self._env.tables["pending"])
             stored = [_SEQ.unpack(key)[0] for key in cursor.iternext(values=False)]
             log = reading.cursor(self._env.tables["log"])
@@ -316,7 +269,8 @@ class Journal:
             pending.append((sequence, kept))
         pending.extend((seq, raw) for seq, raw in replay if seq not in handled)
         self._pending = {sequence for sequence, _ in pending}
-        return Recovered(pending, replay)
+        self._retried = set(retries)
+        return Recovered(pending, replay, retries)
 
     def newest(self, count: int) -> list[bytes]:
         """The newest ``count`` messages that are kept, oldest first."""

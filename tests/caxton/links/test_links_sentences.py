@@ -78,7 +78,7 @@ SENTENCES = [
     Acked(True, [1, 2], [7]),
     Refused([(1, "QUEUE_FULL", {"depth": 1})]),
     Replies([msgspec.Raw(RAW)]),
-    Deliver([(1, 2, B, msgspec.Raw(RAW))]),
+    Deliver([(1, 2, B, b"", msgspec.Raw(RAW))]),
     Settled([(1, A, [RAW])], [(2, A, "AGENT_FAILED", {}, "tb")]),
     Query(1, "stats", {}),
     Answer(1, {"a": 1}),
@@ -227,7 +227,7 @@ MESSAGES = [make_message("inform", sender=A, receiver=B, content=str(n)) for n i
 
 def deliver(*numbers: int, shift: int = 0) -> Deliver:
     """Deliveries of these messages, under their numbers plus ``shift``."""
-    return Deliver([(n + shift, 1, B, msgspec.Raw(encode(MESSAGES[n]))) for n in numbers])
+    return Deliver([(n + shift, 1, B, b"", msgspec.Raw(encode(MESSAGES[n]))) for n in numbers])
 
 
 async def test_a_repeated_delivery_is_handled_once_and_answered_again() -> None:
@@ -257,7 +257,7 @@ async def test_a_number_that_another_message_had_is_not_taken_for_it() -> None:
     inbound.take(deliver(1, 2))
     agents.put_in[0].done([])
     inbound.take(deliver(1, 2, shift=5))
-    inbound.take(Deliver([(1, 1, B, msgspec.Raw(encode(MESSAGES[3])))]))
+    inbound.take(Deliver([(1, 1, B, b"", msgspec.Raw(encode(MESSAGES[3])))]))
     assert [one.message for one in agents.put_in] == [MESSAGES[1], MESSAGES[2], MESSAGES[3]]
     agents.put_in[1].done([])
     await turns()
@@ -288,6 +288,7 @@ def test_a_late_report_settles_only_its_own_message() -> None:
         reload=lambda sequence: None,
         settled=lambda one, outputs: None,
         buried=lambda one, error, traceback: None,
+        retrying=lambda one, delay_s: None,
     )
     mine = accepted(7, Router())
     delivery.deliver(mine, receiver)
@@ -307,7 +308,7 @@ async def test_an_agent_that_is_not_here_is_an_outcome(monkeypatch: pytest.Monke
     inbound = Inbound(sent.append, agents)  # type: ignore[arg-type]
     agents.here = False
     inbound.take(deliver(1))
-    inbound.take(Deliver([(9, 1, B, msgspec.Raw(b"\x01"))]))
+    inbound.take(Deliver([(9, 1, B, b"", msgspec.Raw(b"\x01"))]))
     await turns()
     assert [one[2] for one in sent[0].failed] == [AgentNotFound.code]
     agents.here = True

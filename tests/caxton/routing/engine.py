@@ -13,7 +13,7 @@ from caxton.agents.directory import Directory, client_identity
 from caxton.config import Config
 from caxton.errors import CaxtonError
 from caxton.message import Message, Performative, encode, make_message
-from caxton.routing.router import Submission
+from caxton.routing.submission import Submission
 from caxton.shard import Shard
 from caxton.storage.registry import AgentRecord, ReloadRecord
 from caxton.types import named_id, new_id

@@ -16,7 +16,8 @@ from caxton.errors import ConversationNotFound, InternalError, ModelUnavailable,
 from caxton.message import DeliveryOptions, Message, Performative, encode, make_message
 from caxton.routing import delivery as delivery_module
 from caxton.routing.admission import RecentIds
-from caxton.routing.router import Submission
+from caxton.routing.retries import Retries
+from caxton.routing.submission import Submission
 from caxton.types import format_id, new_id
 
 Make = Callable[..., Engine]
@@ -243,8 +244,7 @@ async def test_a_failing_handler_is_tried_again_and_then_buried(
     make_engine: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """max_retries more tries with the count told, then FAILURE and a dead letter with traceback."""
-    monkeypatch.setattr(delivery_module, "BACKOFF", 1.0)
-    monkeypatch.setattr(delivery_module.random, "uniform", lambda low, high: 0.001)
+    monkeypatch.setattr(Retries, "delay_s", lambda self, attempts: 0.001)
     counts: list[int] = []
 
     def fails(message: Message, context: Any) -> tuple[Outgoing, ...]:

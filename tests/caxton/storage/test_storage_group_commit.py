@@ -12,7 +12,8 @@ import pytest
 from caxton.errors import StorageFull
 from caxton.storage import group_commit
 from caxton.storage.group_commit import GroupCommit
-from caxton.storage.journal import Batch, Journal
+from caxton.storage.journal import Journal
+from caxton.storage.records import Batch
 
 
 class Driven:

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from caxton.errors import ForeignFolder, StorageFull
 from caxton.storage.environment import Environment
-from caxton.storage.journal import DeadRecord, Journal
+from caxton.storage.journal import Journal
+from caxton.storage.records import DeadRecord
 
 MAP = 64 * 1024 * 1024
 

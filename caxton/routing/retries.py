@@ -1,0 +1,105 @@
+"""Retries: messages that come again, without being overtaken by later ones of their conversation.
+
+Order holds per conversation and agent, which is called a lane here. A message that failed for the
+moment stops its lane until it is due; what comes meanwhile, or comes back because the agent waits
+for that message, stands behind it. Attempts and due times are in the journal too, so that a restart
+neither forgets nor repeats them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import random
+from collections.abc import Callable
+
+from caxton.routing.accepted import Accepted
+
+__all__ = ["Lane", "Retries"]
+
+BACKOFF = 2.0
+JITTER = 0.2
+MAX_DELAY_S = 30.0
+
+Key = tuple[bytes, bytes]
+"""Conversation and agent."""
+
+
+class Lane:
+    """A stopped lane: what waits in it, in order of acceptance, and when it goes on."""
+
+    __slots__ = ("timer", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[Accepted] = []
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Retries:
+    """The stopped lanes of one shard.
+
+    Args:
+        base_ms: delay of the first retry; each further one is twice as long, up to 30 s, with up to
+            a fifth more or less.
+        deliver: sends a message to its agent.
+    """
+
+    def __init__(self, base_ms: int, deliver: Callable[[Accepted, bytes], None]) -> None:
+        self._base_s = base_ms / 1_000
+        self._deliver = deliver
+        self._lanes: dict[Key, Lane] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
+
+    def __len__(self) -> int:
+        """Messages in stopped lanes."""
+        return sum(len(lane.waiting) for lane in self._lanes.values())
+
+    def delay_s(self, attempts: int) -> float:
+        """Before the next delivery of a message that failed ``attempts`` times."""
+        delay = min(MAX_DELAY_S, self._base_s * BACKOFF ** (attempts - 1))
+        return delay * random.uniform(1 - JITTER, 1 + JITTER)
+
+    def stopped(self, accepted: Accepted, agent_id: bytes) -> bool:
+        """Whether the lane of a message is stopped; then it waits in it."""
+        lane = self._lanes.get((accepted.message.conversation_id, agent_id))
+        if lane is None:
+            return False
+        accepted.resumes = b""
+        bisect.insort(lane.waiting, accepted, key=_sequence)
+        return True
+
+    def stop(self, accepted: Accepted, agent_id: bytes, delay_s: float) -> None:
+        """A message failed for the moment: its lane goes on with it in ``delay_s``."""
+        key = (accepted.message.conversation_id, agent_id)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane()
+        accepted.resumes = accepted.message.message_id
+        bisect.insort(lane.waiting, accepted, key=_sequence)
+        if lane.timer is None or lane.waiting[0] is accepted:
+            if lane.timer is not None:
+                lane.timer.cancel()
+            loop = asyncio.get_running_loop()
+            lane.timer = loop.call_later(delay_s, self._go_on, key)
+
+    def _go_on(self, key: Key) -> None:
+        lane = self._lanes.pop(key)
+        for accepted in lane.waiting:
+            if accepted is not lane.waiting[0]:
+                # Only the first may open the lane at the agent; if it fails again, they wait again.
+                accepted.resumes = b""
+            accepted.delivery_count += 1
+            self._deliver(accepted, key[1])
+
+    def close(self) -> None:
+        """Stop; what is pending stays in the journal."""
+        for lane in self._lanes.values():
+            if lane.timer is not None:
+                lane.timer.cancel()
+        self._lanes.clear()
+
+
+def _sequence(accepted: Accepted) -> int:
+    return accepted.sequence
