@@ -16,15 +16,18 @@ from actors.errors import (
     AskFromLoop,
     AskTimeout,
     ChildError,
+    EntityUnavailable,
     FrameError,
     HandlerCancelled,
     LinkFull,
     LinkRefused,
     MailboxFull,
     NoLoop,
+    StartFailed,
     StashFull,
     SupervisorFailed,
     SystemStopped,
+    WordGarbled,
 )
 from actors.events import DeadLetter, DeadLetters, Event, EventStream
 from actors.future import Future
@@ -33,7 +36,8 @@ from actors.links.endpoint import LinkClient, LinkServer
 from actors.links.link import Identity, Link, Window
 from actors.mailbox.spec import MailboxSpec
 from actors.processes.control import ControlChannel
-from actors.processes.supervisor import ProcessInfo, ProcessSpec, ProcessSupervisor, StartFailed
+from actors.processes.spec import ProcessCounters, ProcessInfo, ProcessSpec
+from actors.processes.supervisor import ProcessSupervisor
 from actors.ref import ActorRef
 from actors.supervision.commands import SupervisorRef
 from actors.supervision.restart import RestartPolicy, RestartTracker
@@ -62,6 +66,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Dispatcher",
+    "EntityUnavailable",
     "Event",
     "EventStream",
     "FrameError",
@@ -79,6 +84,7 @@ __all__ = [
     "PinnedDispatcher",
     "Piped",
     "PoolDispatcher",
+    "ProcessCounters",
     "ProcessInfo",
     "ProcessSpec",
     "ProcessSupervisor",
@@ -100,6 +106,7 @@ __all__ = [
     "TreeNode",
     "TurnCounters",
     "Window",
+    "WordGarbled",
     "default_system",
     "dump_on_signal",
 ]

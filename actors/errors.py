@@ -13,15 +13,18 @@ __all__ = [
     "AskFromLoop",
     "AskTimeout",
     "ChildError",
+    "EntityUnavailable",
     "FrameError",
     "HandlerCancelled",
     "LinkFull",
     "LinkRefused",
     "MailboxFull",
     "NoLoop",
+    "StartFailed",
     "StashFull",
     "SupervisorFailed",
     "SystemStopped",
+    "WordGarbled",
 ]
 
 
@@ -192,3 +195,30 @@ class LinkRefused(ActorError):
     """The other side is not who it should be, or speaks another version."""
 
     code = "link_refused"
+
+
+class StartFailed(ActorError):
+    """A child process did not become ready."""
+
+    code = "start_failed"
+
+
+class WordGarbled(ActorError):
+    """What goes between a supervisor and its child process is no word of theirs."""
+
+    code = "word_garbled"
+
+
+class EntityUnavailable(ActorError):
+    """A message for an entity could not be kept for it. It went to dead letters.
+
+    ``reason`` is ``entity_buffer_full``, ``entity_closed``, ``start_failed``, ``stopped`` or, with
+    several processes, ``shard_buffer_full``, ``shard_left`` and ``node_lost``.
+    """
+
+    code = "entity_unavailable"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} did not take a message: {reason}; see {path}'s counters and logs")
+        self.path = path
+        self.reason = reason

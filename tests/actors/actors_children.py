@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import threading
 import time
 from typing import Any
 
@@ -49,17 +51,61 @@ async def dies(control: ControlChannel, after_ready: bool) -> None:
 
 async def stuck(control: ControlChannel) -> None:
     """Is ready, then blocks its event loop; its heartbeats go on."""
-    actors.processes.control.BEAT_S = 0.02  # type: ignore[misc]  # final for everyone but this child
+    control.on_dump = lambda: "more of the stuck one"
     control.ready()
     await asyncio.sleep(0.1)
     time.sleep(600)
 
 
-async def mute(control: ControlChannel) -> None:
-    """Is ready, then beats no more."""
+async def frozen(control: ControlChannel) -> None:
+    """Is ready, then runs code that lets no other thread run."""
     control.ready()
-    actors.processes.control.BEAT_S = 600.0  # type: ignore[misc]  # final for everyone but this child
+    await asyncio.sleep(0.1)
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+async def babbles(control: ControlChannel, said: bytes) -> None:
+    """Is ready, then says what is no word."""
+    control.ready()
+    control._wire._socket.send(said)
     await control.wait_drain()
+
+
+async def half_said(control: ControlChannel) -> None:
+    """Is ready, then says half a word and stops reading and talking, but is alive."""
+    control.ready()
+    control._wire._socket.send(b"\0\0\1\0half")
+    control._wire._lock.acquire()
+    await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+async def hangs_at_exit(control: ControlChannel) -> None:
+    """Drains, but a thread of its keeps the process from ending."""
+    control.ready(pid=os.getpid())
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    await control.wait_drain()
+
+
+async def lists_signals(control: ControlChannel) -> None:
+    """Tells which signals are blocked here."""
+    control.ready(blocked=signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    await control.wait_drain()
+
+
+async def waits_for(control: ControlChannel, path: str) -> None:
+    """Writes its name to a file when it is ready and when it drains; ready once ``path.go`` is."""
+    while not os.path.exists(f"{path}.go"):  # of a file that comes at once
+        await asyncio.sleep(0.005)
+    _note(path, f"up {control.name}")
+    control.ready()
+    await control.wait_drain()
+    _note(path, f"down {control.name}")
+
+
+def _note(path: str, line: str) -> None:
+    with open(path, "a") as file:
+        file.write(line + "\n")
 
 
 async def stubborn(control: ControlChannel, ends_on_sigterm: bool) -> None:
@@ -72,13 +118,17 @@ async def stubborn(control: ControlChannel, ends_on_sigterm: bool) -> None:
 
 
 async def parent(control: ControlChannel) -> None:
-    """Supervises a child of its own and tells its pid."""
+    """Supervises children of its own and tells their pids."""
 
     def on_event(kind: str, name: str, text: str) -> None:
         control.tell(kind, name, text)
 
     supervisor = ProcessSupervisor("inner", on_event=on_event)
-    specs = [ProcessSpec("obedient", steady), ProcessSpec("deaf", deaf)]
+    specs = [
+        ProcessSpec("obedient", steady),
+        ProcessSpec("deaf", deaf),
+        ProcessSpec("hanging", hangs_at_exit_soon),
+    ]
     await supervisor.start(specs)
     control.ready(pids=[child.pid for child in supervisor.children()])
     await control.wait_drain()
@@ -90,3 +140,9 @@ async def deaf(control: ControlChannel) -> None:
     actors.processes.control.ORPHAN_GRACE_S = 0.1  # type: ignore[misc]  # final for everyone but this child
     control.ready()
     await asyncio.Event().wait()
+
+
+async def hangs_at_exit_soon(control: ControlChannel) -> None:
+    """As ``hangs_at_exit``, with less patience."""
+    actors.processes.control.ORPHAN_GRACE_S = 0.1  # type: ignore[misc]  # final for everyone but this child
+    await hangs_at_exit(control)
