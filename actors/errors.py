@@ -14,6 +14,7 @@ __all__ = [
     "AskTimeout",
     "ChildError",
     "EntityUnavailable",
+    "FaultInjected",
     "FrameError",
     "HandlerCancelled",
     "LinkFull",
@@ -222,3 +223,16 @@ class EntityUnavailable(ActorError):
         super().__init__(f"{path} did not take a message: {reason}; see {path}'s counters and logs")
         self.path = path
         self.reason = reason
+
+
+class FaultInjected(ActorError):
+    """A test let a fault point fail: a ``request`` before, or a ``reply`` after it was done."""
+
+    code = "fault_injected"
+
+    def __init__(self, point: str, half: str, call: int, seed: int) -> None:
+        super().__init__(f"{half} of {point} fails on purpose (call {call}, seed {seed})")
+        self.point = point
+        self.half = half
+        self.call = call
+        self.seed = seed

@@ -12,6 +12,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Final, Protocol
 
 from actors.clock import Clock
+from actors.errors import FaultInjected
+from actors.fault_points import point
 from actors.processes.control import BEAT_S
 from actors.processes.entry import ending_of, spawn
 from actors.processes.spec import ProcessInfo, ProcessSpec, State
@@ -145,8 +147,9 @@ class Child:
         try:
             # Four heartbeats in a timeout: one that is late is no death.
             beat_s = min(BEAT_S, spec.heartbeat_timeout_s / 4)
+            point("process.start")
             process = spawn(spec, f"{self._title} {spec.name}", theirs, beat_s)
-        except OSError as error:
+        except (OSError, FaultInjected) as error:
             logger.error("no process for %s: %s", spec.name, error)
             ours.close()
             self._events.ended(self, str(error))

@@ -464,3 +464,16 @@ async def test_a_process_that_cannot_be_made_is_a_failure(
         await supervisor.start([ProcessSpec("b", mains.steady, restart=QUICK)])
     assert watched.kinds("b") == []
     assert watched.child("b").pid == 0
+
+
+async def test_a_start_that_fails_once_is_tried_again(watched: Watched) -> None:
+    """The fault point ``process.start``: a restart that fails counts, and another follows."""
+    supervisor = watched.supervisor
+    with armed("process.start=req:@2"):
+        await supervisor.start([ProcessSpec("a", mains.steady, restart=QUICK)])
+        os.kill(watched.child("a").pid, signal.SIGKILL)
+        await until(functools.partial(_ready_times, watched, 2))
+    again = ["exited", "restarting", "restarting", "started", "ready"]
+    assert watched.kinds("a") == ["started", "ready", *again]
+    assert watched.child("a").restarts == 2
+    assert supervisor.counters().restarts == 1
