@@ -25,6 +25,7 @@ from actors import (
     RestartPolicy,
     StartFailed,
 )
+from actors.testkit.faults import armed
 
 pytestmark = pytest.mark.process
 
