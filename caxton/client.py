@@ -15,24 +15,35 @@ until ``retry`` seconds have passed.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
-from urllib.parse import urlsplit
+from typing import Final, Self, TypeVar, Unpack
 
 from caxton.api.calls import Calls
 from caxton.api.drafts import Body, Fields, Reply, draft
 from caxton.api.exchange import Answer, Call, Pause, Steps
 from caxton.api.following import Following
 from caxton.api.health import Health, Readiness
-from caxton.errors import CaxtonError, NodeUnreachable, Timeout, ValidationError
+from caxton.api.transport import (
+    checked_url,
+    client_settings,
+    http_answer,
+    http_request,
+    transport_failure,
+)
+from caxton.errors import CaxtonError, NodeUnreachable
 from caxton.message import Message, Performative
-from caxton.views import Ack, AgentView, ConversationDetail, ConversationView, Event, NodeView
-
-if TYPE_CHECKING:
-    import httpx2
+from caxton.views import (
+    Ack,
+    AgentView,
+    ConversationDetail,
+    ConversationView,
+    DeadLetterDetail,
+    DeadLetterView,
+    Event,
+    NodeView,
+)
 
 __all__ = ["AsyncClient", "Client", "Reply", "draft"]
 
@@ -40,73 +51,7 @@ R = TypeVar("R")
 
 TIMEOUT_S: Final = 30.0
 RETRY_S: Final = 30.0
-CONNECT_S: Final = 5.0
-IDLE_S: Final = 30.0
-"""How long an idle connection is kept; the node keeps it longer."""
-CONNECTIONS: Final = 100
 REPLY_MS: Final = 30_000
-
-
-def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise ValidationError(
-            field="url", value=url, allowed="such as http://127.0.0.1:7878, or https"
-        )
-    return url.rstrip("/")
-
-
-def _settings(url: str) -> dict[str, Any]:
-    import httpx2
-
-    settings: dict[str, Any] = {
-        "base_url": url,
-        "headers": {"Accept": "application/json"},
-        "limits": httpx2.Limits(max_connections=CONNECTIONS, keepalive_expiry=IDLE_S),
-        # A proxy of the environment cannot reach what is loopback here.
-        "trust_env": urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"),
-    }
-    if url.startswith("http:"):
-        # Loading the trusted certificates takes 35 ms, and nothing here uses them.
-        settings["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return settings
-
-
-def _request(call: Call) -> dict[str, Any]:
-    import httpx2
-
-    given: dict[str, Any] = {
-        "timeout": httpx2.Timeout(call.timeout_s, connect=min(call.timeout_s, CONNECT_S))
-    }
-    if call.query:
-        given["params"] = dict(call.query)
-    if call.headers:
-        given["headers"] = dict(call.headers)
-    if call.body is not None:
-        given["content"] = call.body
-        given["headers"] = {"Content-Type": "application/json", **call.headers}
-    return given
-
-
-def _answer(response: httpx2.Response) -> Answer:
-    media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    after = response.headers.get("retry-after", "")
-    return Answer(response.status_code, media, response.content, after)
-
-
-def _failure(error: Exception, url: str, timeout_s: float) -> CaxtonError:
-    """What a transport's failure means: nobody there, or no answer in time."""
-    import httpx2
-
-    if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
-        return Timeout(what=f"answer from {url}", timeout_ms=round(timeout_s * 1_000))
-    connected = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
-    reason = str(error) or type(error).__name__
-    return NodeUnreachable(url=url, reason=reason, connected=connected)
 
 
 class Client:
@@ -125,9 +70,9 @@ class Client:
     def __init__(self, url: str, *, timeout: float = TIMEOUT_S, retry: float = RETRY_S) -> None:
         import httpx2
 
-        self.url = _checked(url)
+        self.url = checked_url(url)
         self._calls = Calls(self.url, timeout_s=timeout, retry_s=retry)
-        self._http = httpx2.Client(**_settings(self.url))
+        self._http = httpx2.Client(**client_settings(self.url))
 
     def __enter__(self) -> Self:
         return self
@@ -168,9 +113,9 @@ class Client:
         if self._http.is_closed:
             raise NodeUnreachable(url=self.url, reason="this client is closed")
         try:
-            return _answer(self._http.request(call.method, call.path, **_request(call)))
+            return http_answer(self._http.request(call.method, call.path, **http_request(call)))
         except httpx2.RequestError as error:
-            raise _failure(error, self.url, call.timeout_s) from error
+            raise transport_failure(error, self.url, call.timeout_s) from error
 
     def send(self, content: bytes | str = b"", **fields: Unpack[Fields]) -> Ack:
         """Send a message and wait until it is accepted.
@@ -229,6 +174,22 @@ class Client:
         """One conversation with its messages in order. Raises ConversationNotFound."""
         return self._run(self._calls.conversation(conversation_id))
 
+    def dead_letters(self, limit: int = 50) -> list[DeadLetterView]:
+        """At most ``limit`` dead letters, the latest first."""
+        return self._run(self._calls.dead_letters(limit))
+
+    def dead_letter(self, letter_id: str) -> DeadLetterDetail:
+        """One dead letter with its message and traceback. Raises DeadLetterNotFound."""
+        return self._run(self._calls.dead_letter(letter_id))
+
+    def retry_dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Have its message handled once more. Raises DeadLetterNotFound."""
+        return self._run(self._calls.retry_dead_letter(letter_id))
+
+    def discard_dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Remove it for good. Raises DeadLetterNotFound."""
+        return self._run(self._calls.discard_dead_letter(letter_id))
+
     def node(self) -> NodeView:
         """The node at one glance."""
         return self._run(self._calls.node())
@@ -259,10 +220,10 @@ class Client:
         while not self._http.is_closed:
             call = following.call()
             try:
-                with self._http.stream(call.method, call.path, **_request(call)) as response:
+                with self._http.stream(call.method, call.path, **http_request(call)) as response:
                     if not following.opened(response.status_code):
                         response.read()
-                        following.refused(_answer(response))
+                        following.refused(http_answer(response))
                     for one in httpx2.EventSource(response):
                         event = following.take(one.event, one.data, one.id)
                         if event is not None:
@@ -271,7 +232,7 @@ class Client:
             except (httpx2.RequestError, httpx2.StreamError) as error:
                 if self._http.is_closed:
                     return
-                pause = following.lost(_failure(error, self.url, call.timeout_s))
+                pause = following.lost(transport_failure(error, self.url, call.timeout_s))
             time.sleep(pause)
 
 
@@ -291,9 +252,9 @@ class AsyncClient:
     def __init__(self, url: str, *, timeout: float = TIMEOUT_S, retry: float = RETRY_S) -> None:
         import httpx2
 
-        self.url = _checked(url)
+        self.url = checked_url(url)
         self._calls = Calls(self.url, timeout_s=timeout, retry_s=retry)
-        self._http = httpx2.AsyncClient(**_settings(self.url))
+        self._http = httpx2.AsyncClient(**client_settings(self.url))
 
     async def __aenter__(self) -> Self:
         return self
@@ -334,9 +295,11 @@ class AsyncClient:
         if self._http.is_closed:
             raise NodeUnreachable(url=self.url, reason="this client is closed")
         try:
-            return _answer(await self._http.request(call.method, call.path, **_request(call)))
+            return http_answer(
+                await self._http.request(call.method, call.path, **http_request(call))
+            )
         except httpx2.RequestError as error:
-            raise _failure(error, self.url, call.timeout_s) from error
+            raise transport_failure(error, self.url, call.timeout_s) from error
 
     async def send(self, content: bytes | str = b"", **fields: Unpack[Fields]) -> Ack:
         """Send a message and wait until it is accepted, as ``Client.send``."""
@@ -373,6 +336,22 @@ class AsyncClient:
         """One conversation with its messages in order. Raises ConversationNotFound."""
         return await self._run(self._calls.conversation(conversation_id))
 
+    async def dead_letters(self, limit: int = 50) -> list[DeadLetterView]:
+        """At most ``limit`` dead letters, the latest first."""
+        return await self._run(self._calls.dead_letters(limit))
+
+    async def dead_letter(self, letter_id: str) -> DeadLetterDetail:
+        """One dead letter with its message and traceback. Raises DeadLetterNotFound."""
+        return await self._run(self._calls.dead_letter(letter_id))
+
+    async def retry_dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Have its message handled once more. Raises DeadLetterNotFound."""
+        return await self._run(self._calls.retry_dead_letter(letter_id))
+
+    async def discard_dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Remove it for good. Raises DeadLetterNotFound."""
+        return await self._run(self._calls.discard_dead_letter(letter_id))
+
     async def node(self) -> NodeView:
         """The node at one glance."""
         return await self._run(self._calls.node())
@@ -395,10 +374,12 @@ class AsyncClient:
         while not self._http.is_closed:
             call = following.call()
             try:
-                async with self._http.stream(call.method, call.path, **_request(call)) as response:
+                async with self._http.stream(
+                    call.method, call.path, **http_request(call)
+                ) as response:
                     if not following.opened(response.status_code):
                         await response.aread()
-                        following.refused(_answer(response))
+                        following.refused(http_answer(response))
                     async for one in httpx2.EventSource(response):
                         event = following.take(one.event, one.data, one.id)
                         if event is not None:
@@ -407,5 +388,5 @@ class AsyncClient:
             except (httpx2.RequestError, httpx2.StreamError) as error:
                 if self._http.is_closed:
                     return
-                pause = following.lost(_failure(error, self.url, call.timeout_s))
+                pause = following.lost(transport_failure(error, self.url, call.timeout_s))
             await asyncio.sleep(pause)

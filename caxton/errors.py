@@ -37,6 +37,7 @@ __all__ = [
     "ConfigInvalid",
     "ConfigurationError",
     "ConversationNotFound",
+    "DeadLetterNotFound",
     "DeploymentError",
     "ForeignFolder",
     "InternalError",
@@ -315,6 +316,16 @@ class ConversationNotFound(RoutingError):
     title = "Conversation not found"
     text = "no conversation `{conversation}` is kept here"
     remedy = "List the conversations with `caxton conversation ls`."
+
+
+class DeadLetterNotFound(RoutingError):
+    """No dead letter has this id: it was tried again, discarded, or crowded out by newer ones."""
+
+    code = "DEAD_LETTER_NOT_FOUND"
+    status = 404
+    title = "Dead letter not found"
+    text = "no dead letter `{letter}` is kept here"
+    remedy = "List the dead letters with `caxton dead-letter ls`."
 
 
 class ValidationError(RoutingError):

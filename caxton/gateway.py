@@ -16,6 +16,7 @@ import msgspec
 from caxton.agents.directory import Directory, client_identity
 from caxton.errors import (
     CaxtonError,
+    DeadLetterNotFound,
     NodeNotReady,
     Timeout,
 )
@@ -29,6 +30,8 @@ from caxton.views import (
     AgentView,
     ConversationDetail,
     ConversationView,
+    DeadLetterDetail,
+    DeadLetterView,
     Event,
     NodeView,
     ShardView,
@@ -286,6 +289,33 @@ class Gateway:
         port = self.ports[shard_of(conversation_id, self.directory.shards)]
         answer = await port.questions.ask("conversation", {"id": format_id(conversation_id)})
         return msgspec.convert(answer, ConversationDetail)
+
+    async def dead_letters(self, limit: int) -> list[DeadLetterView]:
+        """Dead letters, the latest first."""
+        parts = await self._ask_all("dead_letters", {"limit": limit})
+        views = [msgspec.convert(one, DeadLetterView) for part in parts for one in part]
+        return sorted(views, key=lambda view: view.at, reverse=True)[:limit]
+
+    async def _of_letter(self, question: str, letter_id: str) -> Any:
+        shard, _, sequence = letter_id.partition("-")
+        port = self.ports.get(int(shard)) if shard.isascii() and shard.isdigit() else None
+        if port is None or not (sequence.isascii() and sequence.isdigit()):
+            raise DeadLetterNotFound(letter=letter_id)
+        return await port.questions.ask(question, {"sequence": int(sequence)})
+
+    async def dead_letter(self, letter_id: str) -> DeadLetterDetail:
+        """One dead letter."""
+        return msgspec.convert(await self._of_letter("dead_letter", letter_id), DeadLetterDetail)
+
+    async def retry_dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Have its message handled once more."""
+        found = await self._of_letter("dead_letter_retry", letter_id)
+        return msgspec.convert(found, DeadLetterView)
+
+    async def discard_dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Remove it for good."""
+        found = await self._of_letter("dead_letter_discard", letter_id)
+        return msgspec.convert(found, DeadLetterView)
 
     async def status(self) -> NodeView:
         """The node at one glance."""

@@ -21,6 +21,7 @@ from caxton.config import Config
 from caxton.conversations.record import ConversationRecord
 from caxton.errors import CaxtonError, ConversationNotFound, InternalError
 from caxton.message import Message, decode, format_time, to_json
+from caxton.routing.dead_letters import DeadLetterDesk
 from caxton.routing.delivery import RemoteShards
 from caxton.routing.router import Elsewhere, Router, RouterActor
 from caxton.routing.submission import Submission
@@ -103,6 +104,9 @@ class Shard:
             elsewhere,
             event,
         )
+        self.dead_letters = DeadLetterDesk(
+            number, self.journal, directory, self.router.raise_dead, self.router.discard_dead
+        )
         self._ref: ActorRef[Any] = self.system.spawn(
             RouterActor, self.router, name="router", mailbox=MailboxSpec(capacity=FRAMES)
         )
@@ -152,7 +156,20 @@ class Shard:
         if name == "history":
             key = parse_id(arguments["id"], "id")
             return self._raw_history(key, bytes(arguments["before"]), int(arguments["limit"]))
+        if name.startswith("dead_letter"):
+            return self._dead_letter(name, arguments)
         raise InternalError(reason=f"unknown question {name}")
+
+    def _dead_letter(self, name: str, arguments: dict[str, Any]) -> Any:
+        desk = self.dead_letters
+        if name == "dead_letters":
+            return [msgspec.to_builtins(one) for one in desk.newest(int(arguments["limit"]))]
+        steps: dict[str, Callable[[int], msgspec.Struct]] = {
+            "dead_letter": desk.detail,
+            "dead_letter_retry": desk.retry,
+            "dead_letter_discard": desk.discard,
+        }
+        return msgspec.to_builtins(steps[name](int(arguments["sequence"])))
 
     def view(self) -> ShardView:
         """Counters and latencies."""

@@ -14,6 +14,8 @@ __all__ = [
     "AgentView",
     "ConversationDetail",
     "ConversationView",
+    "DeadLetterDetail",
+    "DeadLetterView",
     "Event",
     "MessageView",
     "NodeView",
@@ -104,6 +106,38 @@ class ConversationDetail(msgspec.Struct, frozen=True):
 
     conversation: ConversationView
     messages: tuple[MessageView, ...]
+
+
+class DeadLetterView(msgspec.Struct, frozen=True):
+    """A message that could not be handled, in a list."""
+
+    id: str
+    """Shard and sequence number, such as ``0-1234``."""
+    at: str
+    reason: str
+    """Error code."""
+    detail: str
+    attempts: int
+    performative: str
+    sender: str
+    """Names where they are known, ids otherwise."""
+    receiver: str
+    capability: str
+    message_id: str
+    conversation_id: str
+    size: int
+    """Bytes of content."""
+    shard: int
+
+
+class DeadLetterDetail(msgspec.Struct, frozen=True):
+    """A dead letter with everything that is known of it."""
+
+    letter: DeadLetterView
+    traceback: str
+    """Of the agent's last failure; empty when it never got there."""
+    message: dict[str, Any]
+    """The JSON form of the message."""
 
 
 class ProcessView(msgspec.Struct, frozen=True):

@@ -38,8 +38,8 @@ def make_app(entry: Entry, *, loopback: bool = True, limits: Limits = _DEFAULT) 
     edge.openapi = document_bytes()
     app = Starlette(
         routes=[
-            HttpRoute(route.path, _endpoint(route, edge), methods=[route.method])
-            for route in ROUTES
+            HttpRoute(path, _endpoint(rows, edge), methods=list(rows))
+            for path, rows in _by_path().items()
         ],
         middleware=[Middleware(Guard, edge=edge)],
         exception_handlers={HTTPException: wrong_request},
@@ -50,12 +50,19 @@ def make_app(entry: Entry, *, loopback: bool = True, limits: Limits = _DEFAULT) 
     return app
 
 
-def _endpoint(route: Route, edge: Edge) -> Callable[[Request], Awaitable[Response]]:
-    handler, query, path = route.handler, route.query, route.path
+def _by_path() -> dict[str, dict[str, Route]]:
+    """The rows of each path by method: together, so that its ``Allow`` names them all."""
+    found: dict[str, dict[str, Route]] = {}
+    for route in ROUTES:
+        found.setdefault(route.path, {})[route.method] = route
+    return found
 
+
+def _endpoint(rows: dict[str, Route], edge: Edge) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
-        request.scope["caxton.route"] = path
-        check_query(request, query)
-        return await handler(request, edge)
+        route = rows["GET" if request.method == "HEAD" else request.method]
+        request.scope["caxton.route"] = route.path
+        check_query(request, route.query)
+        return await route.handler(request, edge)
 
     return handle

@@ -6,6 +6,7 @@ message by them, so trying again after a lost answer cannot send it twice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from caxton.errors import (
     AgentNotFound,
     CaxtonError,
     ConversationNotFound,
+    DeadLetterNotFound,
     InternalError,
     NodeUnreachable,
     Timeout,
@@ -26,13 +28,22 @@ from caxton.errors import (
 )
 from caxton.message import Message
 from caxton.types import AgentName, MessageBatchSize, MessageTimeoutMs
-from caxton.views import Ack, AgentView, ConversationDetail, ConversationView, NodeView
+from caxton.views import (
+    Ack,
+    AgentView,
+    ConversationDetail,
+    ConversationView,
+    DeadLetterDetail,
+    DeadLetterView,
+    NodeView,
+)
 
 __all__ = ["Calls"]
 
 T = TypeVar("T")
 
 API: Final = "/api/v1"
+LETTER: Final = re.compile(r"[0-9]{1,5}-[0-9]{1,18}")
 CHUNK: Final = int(MessageBatchSize.high)
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 """A chunk of a batch ends at so many bytes, or with one message that is longer."""
@@ -205,6 +216,30 @@ class Calls(Exchange):
         """One conversation."""
         key = id_text(conversation_id, "conversation_id")
         return (yield from self.get(f"{API}/conversations/{key}", ConversationDetail))
+
+    def dead_letters(self, limit: int) -> Steps[list[DeadLetterView]]:
+        """Dead letters, the latest first."""
+        if limit < 1:
+            raise ValidationError(field="limit", value=limit, allowed="1 or more")
+        return (yield from self._pages(f"{API}/dead-letters", DeadLetterView, {}, limit))
+
+    def _letter(self, letter_id: str) -> str:
+        if not LETTER.fullmatch(letter_id):
+            raise DeadLetterNotFound(letter=letter_id)
+        return f"{API}/dead-letters/{letter_id}"
+
+    def dead_letter(self, letter_id: str) -> Steps[DeadLetterDetail]:
+        """One dead letter."""
+        return (yield from self.get(self._letter(letter_id), DeadLetterDetail))
+
+    def retry_dead_letter(self, letter_id: str) -> Steps[DeadLetterView]:
+        """Have its message handled once more."""
+        path = f"{self._letter(letter_id)}/retry"
+        return (yield from self.change("POST", path, DeadLetterView))
+
+    def discard_dead_letter(self, letter_id: str) -> Steps[DeadLetterView]:
+        """Remove it for good."""
+        return (yield from self.change("DELETE", self._letter(letter_id), DeadLetterView))
 
     def node(self) -> Steps[NodeView]:
         """The node at one glance."""

@@ -7,7 +7,16 @@ from typing import Protocol
 
 from caxton.errors import CaxtonError
 from caxton.message import Message
-from caxton.views import Ack, AgentView, ConversationDetail, ConversationView, Event, NodeView
+from caxton.views import (
+    Ack,
+    AgentView,
+    ConversationDetail,
+    ConversationView,
+    DeadLetterDetail,
+    DeadLetterView,
+    Event,
+    NodeView,
+)
 
 __all__ = ["Entry"]
 
@@ -46,6 +55,22 @@ class Entry(Protocol):
 
     async def conversation(self, conversation_id: bytes) -> ConversationDetail:
         """One conversation. Raises ConversationNotFound."""
+        ...
+
+    async def dead_letters(self, limit: int) -> list[DeadLetterView]:
+        """Dead letters, the latest first."""
+        ...
+
+    async def dead_letter(self, letter_id: str) -> DeadLetterDetail:
+        """One dead letter. Raises DeadLetterNotFound."""
+        ...
+
+    async def retry_dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Have its message handled once more. Raises DeadLetterNotFound."""
+        ...
+
+    async def discard_dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Remove it for good. Raises DeadLetterNotFound."""
         ...
 
     async def status(self) -> NodeView:

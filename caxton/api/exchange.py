@@ -167,6 +167,10 @@ class Exchange:
             yield Pause(pause)
             tries += 1
 
+    def change(self, method: str, path: str, kind: type[T]) -> Steps[T]:
+        """A change that is asked for once: repeating it could do it twice."""
+        return self.read((yield Call(method, path, timeout_s=self.timeout_s)), kind)
+
     def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> Steps[T]:
         """GET; once more when an idle connection turned out to be closed."""
         call = Call("GET", path, query or {}, timeout_s=self.timeout_s)

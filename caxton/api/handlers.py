@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Final, get_args
 
 import msgspec
@@ -20,18 +21,29 @@ from caxton.api.health import Health, readiness
 from caxton.api.metrics import exposition
 from caxton.api.problems import problem_here
 from caxton.api.query import choice, event_types, page_size, page_token, read_token, wait_ms
-from caxton.api.schemas import AgentPage, ConversationPage
-from caxton.errors import AgentNotFound, CaxtonError, NodeNotReady, Timeout, ValidationError
+from caxton.api.schemas import AgentPage, ConversationPage, DeadLetterPage
+from caxton.errors import (
+    AgentNotFound,
+    CaxtonError,
+    DeadLetterNotFound,
+    NodeNotReady,
+    Timeout,
+    ValidationError,
+)
 from caxton.message import Message, to_json
 from caxton.types import AgentName, CapabilityName, format_id, parse_id
 from caxton.views import Ack, AgentView
 
 __all__ = [
     "AGENT_STATES",
+    "LETTER",
     "agent",
     "agents",
     "conversation",
     "conversations",
+    "dead_letter",
+    "dead_letters",
+    "discard_dead_letter",
     "docs",
     "errors",
     "events",
@@ -40,6 +52,7 @@ __all__ = [
     "node",
     "openapi",
     "ready",
+    "retry_dead_letter",
     "send",
     "send_batch",
 ]
@@ -48,7 +61,9 @@ AGENT_STATES: Final[tuple[str, ...]] = get_args(
     next(one.type for one in msgspec.structs.fields(AgentView) if one.name == "state")
 )
 MAX_OFFSET: Final = 100_000
-"""Conversations that can be paged through."""
+"""Conversations, or dead letters, that can be paged through."""
+LETTER: Final = re.compile(r"[0-9]{1,5}-[0-9]{1,18}")
+"""Id of a dead letter: shard and sequence number."""
 TURN: Final = 64
 """Messages of a batch that are read before other requests get their turn."""
 _JSON: Final = "application/json"
@@ -187,17 +202,22 @@ async def agent(request: Request, edge: Edge) -> Response:
     raise AgentNotFound(agent=wanted, near="")
 
 
-async def conversations(request: Request, edge: Edge) -> Response:
-    """GET /api/v1/conversations. The token holds an offset: activity reorders the list anyway."""
-    size = page_size(request)
+def _offset(request: Request, what: str) -> int:
     given = read_token(request)
     offset = int(given) if given.isascii() and given.isdigit() and len(given) <= 6 else 0
     if (given and str(offset) != given) or offset > MAX_OFFSET:
         raise ValidationError(
             field="query.page_token",
             value=given,
-            allowed=f"the next_page_token of a reply, up to {MAX_OFFSET:,} conversations",
+            allowed=f"the next_page_token of a reply, up to {MAX_OFFSET:,} {what}",
         )
+    return offset
+
+
+async def conversations(request: Request, edge: Edge) -> Response:
+    """GET /api/v1/conversations. The token holds an offset: activity reorders the list anyway."""
+    size = page_size(request)
+    offset = _offset(request, "conversations")
     found = await edge.entry.conversations(offset + size + 1)
     more = page_token(str(offset + size)) if len(found) > offset + size else ""
     return _view(ConversationPage(found[offset : offset + size], more))
@@ -207,6 +227,40 @@ async def conversation(request: Request, edge: Edge) -> Response:
     """GET /api/v1/conversations/{conversation}."""
     key = parse_id(request.path_params["conversation"], "path.conversation")
     return _view(await edge.entry.conversation(key))
+
+
+# --- dead letters ----------------------------------------------------------------------------
+
+
+async def dead_letters(request: Request, edge: Edge) -> Response:
+    """GET /api/v1/dead-letters. The token holds an offset, as for conversations."""
+    size = page_size(request)
+    offset = _offset(request, "dead letters")
+    found = await edge.entry.dead_letters(offset + size + 1)
+    more = page_token(str(offset + size)) if len(found) > offset + size else ""
+    return _view(DeadLetterPage(found[offset : offset + size], more))
+
+
+def _letter(request: Request) -> str:
+    given = request.path_params["letter"]
+    if not LETTER.fullmatch(given):
+        raise DeadLetterNotFound(letter=given)
+    return str(given)
+
+
+async def dead_letter(request: Request, edge: Edge) -> Response:
+    """GET /api/v1/dead-letters/{letter}."""
+    return _view(await edge.entry.dead_letter(_letter(request)))
+
+
+async def retry_dead_letter(request: Request, edge: Edge) -> Response:
+    """POST /api/v1/dead-letters/{letter}/retry."""
+    return _view(await edge.entry.retry_dead_letter(_letter(request)), 202)
+
+
+async def discard_dead_letter(request: Request, edge: Edge) -> Response:
+    """DELETE /api/v1/dead-letters/{letter}."""
+    return _view(await edge.entry.discard_dead_letter(_letter(request)))
 
 
 # --- the node --------------------------------------------------------------------------------

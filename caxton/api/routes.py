@@ -78,6 +78,9 @@ _PAGES = (
     ),
     Parameter("page_token", "next_page_token of the page before", {"type": "string"}),
 )
+_LETTER = Parameter(
+    "letter", "its id: shard and sequence number", _exact(handlers.LETTER.pattern), "path"
+)
 _LIVE = Good(200, "The process answers", "Health")
 _READY = (
     Good(200, "The node takes messages", "Readiness"),
@@ -127,6 +130,27 @@ ROUTES: tuple[Route, ...] = (
         "One conversation with its messages",
         (Good(200, "The conversation", "ConversationDetail"),), (404,),
         (Parameter("conversation", "id", {"type": "string", "format": "uuid"}, "path"),),
+    ),
+    Route(
+        "GET", "/api/v1/dead-letters", handlers.dead_letters,
+        "List dead letters, the latest first",
+        (Good(200, "A page", "DeadLetterPage"),), (), _PAGES,
+    ),
+    Route(
+        "GET", "/api/v1/dead-letters/{letter}", handlers.dead_letter,
+        "One dead letter with its message and traceback",
+        (Good(200, "The dead letter", "DeadLetterDetail"),), (404,), (_LETTER,),
+    ),
+    Route(
+        "POST", "/api/v1/dead-letters/{letter}/retry", handlers.retry_dead_letter,
+        "Have the message of a dead letter handled once more",
+        (Good(202, "It is in the journal again; this was the letter", "DeadLetterView"),), (404,),
+        (_LETTER,),
+    ),
+    Route(
+        "DELETE", "/api/v1/dead-letters/{letter}", handlers.discard_dead_letter,
+        "Discard a dead letter for good",
+        (Good(200, "It is gone; this was the letter", "DeadLetterView"),), (404,), (_LETTER,),
     ),
     Route(
         "GET", "/api/v1/node", handlers.node, "The node at one glance",

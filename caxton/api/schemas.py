@@ -24,9 +24,18 @@ from caxton.types import (
     OntologyName,
     ProtocolName,
 )
-from caxton.views import Ack, AgentView, ConversationDetail, ConversationView, Event, NodeView
+from caxton.views import (
+    Ack,
+    AgentView,
+    ConversationDetail,
+    ConversationView,
+    DeadLetterDetail,
+    DeadLetterView,
+    Event,
+    NodeView,
+)
 
-__all__ = ["AgentPage", "ConversationPage", "components", "reference"]
+__all__ = ["AgentPage", "ConversationPage", "DeadLetterPage", "components", "reference"]
 
 _TEMPLATE: Final = "#/components/schemas/{name}"
 _BASE64: Final = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
@@ -45,6 +54,14 @@ class ConversationPage(msgspec.Struct, frozen=True):
     """A page of conversations, the newest activity first."""
 
     items: list[ConversationView]
+    next_page_token: str
+    """Empty on the last page."""
+
+
+class DeadLetterPage(msgspec.Struct, frozen=True):
+    """A page of dead letters, the latest first."""
+
+    items: list[DeadLetterView]
     next_page_token: str
     """Empty on the last page."""
 
@@ -228,7 +245,8 @@ def _problem() -> dict[str, Any]:
 def components() -> dict[str, Any]:
     """All schemas by name."""
     types = [
-        Ack, AgentPage, AgentView, ConversationDetail, ConversationPage, ConversationView, Event,
+        Ack, AgentPage, AgentView, ConversationDetail, ConversationPage, ConversationView,
+        DeadLetterDetail, DeadLetterPage, DeadLetterView, Event,
         Health, NodeView, Readiness,
     ]  # fmt: skip
     _, found = msgspec.json.schema_components(types, ref_template=_TEMPLATE)

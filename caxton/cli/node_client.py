@@ -15,6 +15,8 @@ from caxton.views import (
     AgentView,
     ConversationDetail,
     ConversationView,
+    DeadLetterDetail,
+    DeadLetterView,
     Event,
     NodeView,
 )
@@ -98,6 +100,26 @@ class NodeClient:
             ConversationNotFound: there is none.
         """
         return self._run(self._client.conversation(conversation_id))
+
+    def dead_letters(self, limit: int) -> list[DeadLetterView]:
+        """At most ``limit`` dead letters, the latest first."""
+        return self._run(self._client.dead_letters(limit))
+
+    def dead_letter(self, letter_id: str) -> DeadLetterDetail:
+        """One dead letter.
+
+        Raises:
+            DeadLetterNotFound: there is none.
+        """
+        return self._run(self._client.dead_letter(letter_id))
+
+    def retry_dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Have its message handled once more. Raises as ``dead_letter``."""
+        return self._run(self._client.retry_dead_letter(letter_id))
+
+    def discard_dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Remove it for good. Raises as ``dead_letter``."""
+        return self._run(self._client.discard_dead_letter(letter_id))
 
     def node(self) -> NodeView:
         """The node at one glance."""

@@ -109,6 +109,38 @@ COMMANDS: Final = (
         ("caxton conversation show 019a5c1e", "caxton conversation show 019a5c1e --json"),
     ),
     CommandRow(
+        ("dead-letter", "ls"),
+        "dead_letter:ls",
+        "Look",
+        "Messages that could not be handled, the latest first.",
+        True,
+        ("caxton dead-letter ls", "caxton dead-letter ls --limit 10 --json"),
+    ),
+    CommandRow(
+        ("dead-letter", "show"),
+        "dead_letter:show",
+        "Look",
+        "Why a message could not be handled, with its content and traceback.",
+        True,
+        ("caxton dead-letter show 0-1234", "caxton dead-letter show 0-1234 --json"),
+    ),
+    CommandRow(
+        ("dead-letter", "retry"),
+        "dead_letter:retry",
+        "Talk",
+        "Have dead letters handled once more.",
+        False,
+        ("caxton dead-letter retry 0-1234", "caxton dead-letter retry --all"),
+    ),
+    CommandRow(
+        ("dead-letter", "discard"),
+        "dead_letter:discard",
+        "Talk",
+        "Remove dead letters for good.",
+        False,
+        ("caxton dead-letter discard 0-1234", "caxton dead-letter discard --all --yes"),
+    ),
+    CommandRow(
         ("monitor",),
         "monitor:monitor",
         "Look",
@@ -194,11 +226,17 @@ COMMANDS: Final = (
 GROUPS: Final = {
     "agent": "Agents: list, show, check their files.",
     "conversation": "Conversations: list and read.",
+    "dead-letter": "Dead letters: list, read, try again, discard.",
     "message": "Messages: send.",
     "config": "Settings: show and check.",
 }
 
-PLURALS: Final = {"agents": "agent", "conversations": "conversation", "messages": "message"}
+PLURALS: Final = {
+    "agents": "agent",
+    "conversations": "conversation",
+    "dead-letters": "dead-letter",
+    "messages": "message",
+}
 """Hidden names of groups."""
 VERBS: Final = {"list": "ls", "get": "show", "delete": "rm"}
 """Hidden names of commands inside groups."""

@@ -289,6 +289,17 @@ class Router:
         self._answer(accepted.message, Performative.FAILURE, error)
         self.commit.kick()
 
+    def raise_dead(self, letter: DeadRecord) -> None:
+        """Have the message of a dead letter handled once more, as if it came now."""
+        self.journal.remove_dead(letter.sequence)
+        self._accept(decode(letter.message), letter.message, self._clock())
+        self.commit.kick()
+
+    def discard_dead(self, sequence: int) -> None:
+        """Remove a dead letter for good."""
+        self.journal.remove_dead(sequence)
+        self.commit.kick()
+
     def _answer(self, to: Message, performative: Performative, error: CaxtonError) -> None:
         """Tell the sender; never about a failure, and never to the node itself."""
         if to.performative in _QUIET or to.sender == self._identity:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 
 import lmdb
@@ -125,6 +124,10 @@ class Journal:
         self._open.retries[sequence] = record
         self._retried.add(sequence)
 
+    def remove_dead(self, sequence: int) -> None:
+        """Remove a dead letter in the open batch."""
+        self._open.raised.append(sequence)
+
     def is_pending(self, sequence: int) -> bool:
         """Whether the message is accepted and not marked."""
         return sequence in self._pending
@@ -182,8 +185,8 @@ class Journal:
                 txn.put(_SEQ.pack(sequence), self._encode(retry), db=tables["retries"])
             for sequence in batch.drop_retries:
                 txn.delete(_SEQ.pack(sequence), db=tables["retries"])
-            if batch.dead:
-                dead_letters = self._write_dead(txn, batch.dead)
+            if batch.dead or batch.raised:
+                dead_letters = self._write_dead(txn, batch)
             first_kept = self._prune(txn, following, batch.replay_from)
             txn.put(b"state", state, db=tables["meta"])
         self._sealed = None
@@ -197,9 +200,11 @@ class Journal:
         while cursor.set_range(conversation) and bytes(cursor.key()).startswith(conversation):
             cursor.delete()
 
-    def _write_dead(self, txn: lmdb.Transaction, letters: Sequence[DeadRecord]) -> int:
+    def _write_dead(self, txn: lmdb.Transaction, batch: Batch) -> int:
         table = self._env.tables["dead_letters"]
-        for dead in letters:
+        for sequence in batch.raised:
+            txn.delete(_SEQ.pack(sequence), db=table)
+        for dead in batch.dead:
             txn.put(_SEQ.pack(dead.sequence), self._encode(dead), db=table)
         count = int(txn.stat(table)["entries"])
         cursor = txn.cursor(table)
@@ -365,8 +370,28 @@ class Journal:
 
     def dead(self, sequence: int) -> DeadRecord | None:
         """The dead letter with this number, if it is one."""
+        sealed = self._sealed
+        if sequence in self._open.raised or (sealed is not None and sequence in sealed.raised):
+            return None
         raw = self._env.read("dead_letters", _SEQ.pack(sequence))
         return None if raw is None else self._dead_decoder.decode(raw)
+
+    def dead_newest(self, limit: int) -> list[DeadRecord]:
+        """At most ``limit`` dead letters, the latest first."""
+        found: list[DeadRecord] = []
+        removed = set(self._open.raised)
+        if self._sealed is not None:
+            removed.update(self._sealed.raised)
+        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            cursor = reading.cursor(self._env.tables["dead_letters"])
+            if cursor.last():
+                for value in cursor.iterprev(keys=False):
+                    record = self._dead_decoder.decode(value)
+                    if record.sequence not in removed:
+                        found.append(record)
+                    if len(found) >= limit:
+                        break
+        return found
 
     def sync(self) -> None:
         """Flush what the page cache holds (for ``process`` durability)."""

@@ -57,6 +57,8 @@ class Batch:
         self.handled: list[int] = []
         self.dead: list[DeadRecord] = []
         self.retries: dict[int, RetryRecord] = {}
+        self.raised: list[int] = []
+        """Dead letters that go: tried again or discarded."""
         self.conversations: list[tuple[bytes, bytes]] = []
         """Conversation id and snapshot."""
         self.history: list[tuple[bytes, bytes]] = []
@@ -73,7 +75,12 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(
-            self.messages or self.handled or self.conversations or self.forgotten or self.retries
+            self.messages
+            or self.handled
+            or self.conversations
+            or self.forgotten
+            or self.retries
+            or self.raised
         )
 
 

@@ -6,7 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from caxton.errors import AgentNotFound, CaxtonError, ConversationNotFound, Timeout
+from caxton.errors import (
+    AgentNotFound,
+    CaxtonError,
+    ConversationNotFound,
+    DeadLetterNotFound,
+    Timeout,
+)
 from caxton.message import Message, Performative, make_reply, to_json
 from caxton.types import format_id, named_id, parse_id
 from caxton.views import (
@@ -14,6 +20,8 @@ from caxton.views import (
     AgentView,
     ConversationDetail,
     ConversationView,
+    DeadLetterDetail,
+    DeadLetterView,
     Event,
     MessageView,
     NodeView,
@@ -49,6 +57,25 @@ def event(number: int, kind: str = "agent.reloaded") -> Event:
     return Event(number, TIME, kind, "Greeter", f"number {number}")
 
 
+def a_letter(number: int) -> DeadLetterView:
+    """A dead letter of shard 0."""
+    return DeadLetterView(
+        id=f"0-{number}",
+        at=TIME,
+        reason="AGENT_FAILED",
+        detail="agent `Greeter` failed",
+        attempts=4,
+        performative="request",
+        sender="client",
+        receiver="Greeter",
+        capability="",
+        message_id=format_id(SPACE),
+        conversation_id=format_id(SPACE),
+        size=1,
+        shard=0,
+    )
+
+
 class FakeEntry:
     """Takes every message, answers requests with an echo."""
 
@@ -72,6 +99,7 @@ class FakeEntry:
         """Requests wait for it."""
         self.asked = asyncio.Event()
         self.state: Any = "ready"
+        self.letters = {f"0-{number}": a_letter(number) for number in (3, 2, 1)}
         self.kept: list[Event] = [event(1), event(2, "process.restarted"), event(3)]
         self.live: asyncio.Queue[Event | None] | None = None
         """Events after the kept ones; None ends the stream as for a slow follower."""
@@ -166,6 +194,28 @@ class FakeEntry:
                 for index, one in enumerate(messages)
             ),
         )
+
+    async def dead_letters(self, limit: int) -> list[DeadLetterView]:
+        self._check()
+        return list(self.letters.values())[:limit]
+
+    async def dead_letter(self, letter_id: str) -> DeadLetterDetail:
+        self._check()
+        return DeadLetterDetail(self._letter(letter_id), "Traceback", {"content": "x"})
+
+    async def retry_dead_letter(self, letter_id: str) -> DeadLetterView:
+        return await self.discard_dead_letter(letter_id)
+
+    async def discard_dead_letter(self, letter_id: str) -> DeadLetterView:
+        self._check()
+        found = self._letter(letter_id)
+        del self.letters[letter_id]
+        return found
+
+    def _letter(self, letter_id: str) -> DeadLetterView:
+        if letter_id not in self.letters:
+            raise DeadLetterNotFound(letter=letter_id)
+        return self.letters[letter_id]
 
     async def status(self) -> NodeView:
         self._check()

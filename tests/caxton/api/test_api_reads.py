@@ -270,3 +270,21 @@ async def test_head_is_get_without_a_body(http) -> None:
             200,
             "nosniff",
         )
+
+
+async def test_dead_letters_are_listed_read_retried_and_discarded(http, entry) -> None:
+    """A page of them, one of them, and what changes them; an unknown or odd id is told."""
+    first = (await http.get("/api/v1/dead-letters?page_size=2")).json()
+    assert [one["id"] for one in first["items"]] == ["0-3", "0-2"]
+    rest = await http.get(f"/api/v1/dead-letters?page_size=2&page_token={first['next_page_token']}")
+    assert [one["id"] for one in rest.json()["items"]] == ["0-1"]
+    assert (await http.get("/api/v1/dead-letters/0-1")).json()["traceback"] == "Traceback"
+    retried = await http.post("/api/v1/dead-letters/0-1/retry")
+    assert (retried.status_code, retried.json()["id"]) == (202, "0-1")
+    discarded = await http.delete("/api/v1/dead-letters/0-2")
+    assert (discarded.status_code, discarded.json()["id"]) == (200, "0-2")
+    assert list(entry.letters) == ["0-3"]
+    missing = await http.delete("/api/v1/dead-letters/0-2")
+    assert (missing.status_code, missing.json()["code"]) == (404, "DEAD_LETTER_NOT_FOUND")
+    odd = await http.get("/api/v1/dead-letters/x")
+    assert (odd.status_code, odd.json()["code"]) == (404, "DEAD_LETTER_NOT_FOUND")

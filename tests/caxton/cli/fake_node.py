@@ -10,11 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from caxton.errors import AgentNotFound, CaxtonError, ConversationNotFound
+from caxton.errors import AgentNotFound, CaxtonError, ConversationNotFound, DeadLetterNotFound
 from caxton.views import (
     AgentView,
     ConversationDetail,
     ConversationView,
+    DeadLetterDetail,
+    DeadLetterView,
     Event,
     MessageView,
     NodeView,
@@ -76,6 +78,24 @@ def a_node(**changes: Any) -> NodeView:
     return NodeView(**(facts | changes))
 
 
+def a_letter(identity: str) -> DeadLetterView:
+    return DeadLetterView(
+        id=identity,
+        at="2026-01-02T03:04:05.000Z",
+        reason="AGENT_FAILED",
+        detail="agent `Greeter` failed on this message 4 times",
+        attempts=4,
+        performative="request",
+        sender="client",
+        receiver="Greeter",
+        capability="",
+        message_id=REQUEST_ID,
+        conversation_id=FIRST,
+        size=3,
+        shard=0,
+    )
+
+
 def a_conversation(identity: str = FIRST, **changes: Any) -> ConversationView:
     facts: dict[str, Any] = {
         "id": identity,
@@ -130,6 +150,9 @@ class FakeNode:
             Event(2, "2026-01-02T03:04:06.000Z", "agent.reload_failed", "Billing", "7:3 broken"),
         ]
         self.reply: dict[str, Any] = {"performative": "inform", "content": "I am Greeter."}
+        self.letters = {name: a_letter(name) for name in ("0-2", "0-1")}
+        self.binary = False
+        self.changed: list[tuple[str, str]] = []
         self.refusal: CaxtonError | None = None
         self.silent = threading.Event()
         """When set, requests hang until the node is closed."""
@@ -164,6 +187,8 @@ class FakeNode:
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         if self.refusal is not None:
             return problem(self.refusal)
+        if path.startswith("/api/v1/dead-letters"):
+            return self._letter(method, path.removeprefix("/api/v1/dead-letters").strip("/"))
         if method == "POST":
             return self._message(body)
         if path == "/api/v1/node":
@@ -179,6 +204,18 @@ class FakeNode:
         if path == f"/api/v1/conversations/{self.detail.conversation.id}":
             return 200, self.detail
         return problem(ConversationNotFound(conversation=path.rpartition("/")[2]))
+
+    def _letter(self, method: str, rest: str) -> tuple[int, Any]:
+        if not rest:
+            return 200, {"items": list(self.letters.values()), "next_page_token": ""}
+        name = rest.partition("/")[0]
+        if name not in self.letters:
+            return problem(DeadLetterNotFound(letter=name))
+        if method == "GET":
+            content = {"content_base64": "AAEC"} if self.binary else {"content": "who are you?"}
+            return 200, DeadLetterDetail(self.letters[name], "RuntimeError: no", content)
+        self.changed.append((method, name))
+        return 200, self.letters.pop(name)
 
     def _chosen(self) -> list[AgentView]:
         state = self.queries[-1].get("state", [None])[0]
@@ -216,6 +253,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._serve("POST")
+
+    def do_DELETE(self) -> None:
+        self._serve("DELETE")
 
     def _serve(self, method: str) -> None:
         parts = urlsplit(self.path)

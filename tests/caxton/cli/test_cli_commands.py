@@ -562,3 +562,43 @@ def test_output_is_the_only_place_that_prints() -> None:
             assert "print(" not in text.replace("console.print(", "")
             assert "click.echo" not in text
             assert "sys.stdout.write" not in text
+
+
+# --- dead letters ----------------------------------------------------------------------------
+
+
+def test_dead_letters_are_listed_and_shown(run, fake) -> None:
+    """The list names id, reason and receiver; one of them shows content and traceback."""
+    url = ("--url", fake.url)
+    listed = run("dead-letter", "ls", *url)
+    assert "0-2" in listed.out
+    assert "AGENT_FAILED" in listed.out
+    assert run("dead-letters", "list", *url, "-o", "name").out.split() == ["0-2", "0-1"]
+    shown = run("dead-letter", "show", "0-1", *url)
+    assert "RuntimeError: no" in shown.out
+    assert "who are you?" in shown.out
+    assert run("dead-letter", "show", "0-1", *url, "--json").json["letter"]["id"] == "0-1"
+    assert run("dead-letter", "show", "0-1", *url, "-o", "name").out == "0-1\n"
+    fake.binary = True
+    assert "3 bytes" in run("dead-letter", "show", "0-1", *url).out
+    missing = run("dead-letter", "show", "0-9", *url)
+    assert missing.err.rstrip().endswith("(DEAD_LETTER_NOT_FOUND)")
+    assert run("dead-letter", "show", "nonsense", *url).code == missing.code
+
+
+def test_dead_letters_are_retried_and_discarded(run, fake) -> None:
+    """By id, or all of them; discarding all asks for --yes."""
+    url = ("--url", fake.url)
+    assert run("dead-letter", "retry", *url).code == 2
+    assert run("dead-letter", "retry", "0-1", "--all", *url).code == 2
+    assert run("dead-letter", "retry", "0-1", *url, "-o", "name").out == "0-1\n"
+    assert fake.changed == [("POST", "0-1")]
+    assert "nothing" in run("dead-letter", "retry", "--all", "--reason", "QUEUE_FULL", *url).err
+    refused = run("dead-letter", "discard", "--all", *url)
+    assert refused.code == 2
+    assert "--yes" in refused.err
+    assert run("dead-letter", "discard", "--all", "--yes", *url, "-o", "name").out == "0-2\n"
+    assert fake.changed[-1] == ("DELETE", "0-2")
+    partly = run("dead-letter", "discard", "0-2", "0-1", *url)
+    assert partly.err.rstrip().endswith("(DEAD_LETTER_NOT_FOUND)")
+    assert "no dead letters" in run("dead-letter", "ls", *url).err
