@@ -33,7 +33,8 @@ from actors.events import DeadLetter, DeadLetters, Event, EventStream
 from actors.future import Future
 from actors.introspection import ActorInfo, TreeNode, dump_on_signal
 from actors.links.endpoint import LinkClient, LinkServer
-from actors.links.link import Identity, Link, Window
+from actors.links.hello import Identity, Window
+from actors.links.link import Link
 from actors.mailbox.spec import MailboxSpec
 from actors.processes.control import ControlChannel
 from actors.processes.spec import ProcessCounters, ProcessInfo, ProcessSpec

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from actors.errors import LinkRefused
-from actors.links.link import Connection, Hello, Identity, Link, Window
+from actors.links.connection import Connection
+from actors.links.hello import Hello, Identity, Window
+from actors.links.link import Link
 
 __all__ = ["MAX_SOCKET_PATH", "LinkClient", "LinkEvents", "LinkServer"]
 
@@ -24,8 +26,8 @@ _MAX_RETRY_S = 0.5
 class LinkEvents(Protocol):
     """What the owner of links is told."""
 
-    def on_frame(self, link: Link, kind: int, payload: bytes) -> None:
-        """A frame came, in order, once."""
+    def on_frame(self, link: Link, kind: int, payload: bytes) -> object:
+        """A frame came, in order, once; ``LATER`` when it is to be confirmed with ``handled``."""
         ...
 
     def on_up(self, link: Link, fresh: bool) -> None:

@@ -1,9 +1,10 @@
 """Links: one connection between two processes that survives reconnects and restarts.
 
-Each direction has sequence numbers. The consumer confirms cumulatively what it has taken and by
-that grants the producer a window; a paused consumer confirms nothing, so the producer stops. What
-is not confirmed is sent again after a reconnect, to the same process or to its replacement; a
-repeated frame is dropped by its number.
+Each direction has sequence numbers. The consumer confirms cumulatively what it has taken, or what
+it has handled when it says ``LATER``, and by that grants the producer a window in frames, messages
+and bytes; a paused consumer confirms nothing, so the producer stops. What is not confirmed is sent
+again after a reconnect, to the same process or to its replacement; a repeated frame is dropped by
+its number. A frame whose handling fails again and again is skipped and counted.
 
 Both sides say hello first: protocol version, name, epoch (a number of the process's incarnation)
 and a secret token. A stranger, or a malformed or too long frame, closes the connection.
@@ -14,133 +15,42 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import secrets
 from collections import deque
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
-from actors.errors import ActorError, FrameError, LinkFull, LinkRefused
-from actors.links.frame import Frame, FrameDecoder, encode_frame
+from actors.errors import FrameError, LinkFull, LinkRefused
+from actors.links.connection import Connection
+from actors.links.frame import Frame, encode_frame
+from actors.links.hello import (
+    CONFIRM,
+    HELLO,
+    PING,
+    PROTOCOL,
+    Hello,
+    Identity,
+    LinkCounters,
+    Window,
+)
 
-__all__ = ["HELLO_TIMEOUT_S", "Identity", "Link", "Window"]
+__all__ = ["LATER", "Link"]
 
 logger = logging.getLogger("actors.link")
 
-PROTOCOL: Final = 1
-HELLO: Final = 100
-CONFIRM: Final = 101
-PING: Final = 102
-HELLO_TIMEOUT_S: Final = 5.0
 PING_S: Final = 5.0
 SILENCE_S: Final = 20.0
 """A link on which nothing came for this long is closed and made again."""
+ATTEMPTS: Final = 3
+"""How often a frame may fail its owner before it is skipped."""
+LATER: Final = object()
+"""What ``on_frame`` returns to confirm the frame itself, with ``Link.handled``."""
 
-_U64 = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """Who this process is to its peers."""
-
-    name: str
-    token: bytes
-    """Secret that all processes of one node share."""
-    epoch: int = msgspec.field(default_factory=lambda: secrets.randbits(63))
-
-    def __repr__(self) -> str:
-        return f"Identity({self.name!r}, epoch={self.epoch})"
-
-
-class Window(msgspec.Struct, frozen=True):
-    """How much a producer may have unconfirmed, and how much may wait to be sent."""
-
-    frames: int = 4_096
-    size: int = 16 * 1024 * 1024
-    """Bytes."""
-    waiting: int = 256 * 1024 * 1024
-    """Bytes that may wait in the producer beyond the window."""
-
-
-class Hello(msgspec.Struct, array_like=True, frozen=True):
-    """First words of each side of a link."""
-
-    protocol: int
-    name: str
-    epoch: _U64
-    token: bytes
-    peer_epoch: _U64
-    """The epoch of the other side that this one knows; 0 for none."""
-    taken: _U64
-    """The last number taken from that epoch."""
-    first: _U64
-    """The number of the first frame that comes."""
-    window_frames: _U64
-    window_size: _U64
-
-
-_hello_decoder = msgspec.msgpack.Decoder(Hello)
 _encode = msgspec.msgpack.Encoder().encode
 _number_decoder = msgspec.msgpack.Decoder(int)
-
-
-class Connection(asyncio.Protocol):
-    """One socket. Knows frames; leaves their meaning to the link it is attached to."""
-
-    def __init__(self, hello: Callable[[Connection, Hello], None]) -> None:
-        self.link: Link | None = None
-        self.transport: asyncio.Transport | None = None
-        self._decoder = FrameDecoder()
-        self._said_hello = hello
-        self._deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is there; a hello must come in time."""
-        self.transport = transport  # type: ignore[assignment]  # a stream socket's transport
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(HELLO_TIMEOUT_S, self._no_hello)
-
-    def _no_hello(self) -> None:
-        if self.link is None or not self.link.heard(self):
-            self.refuse(LinkRefused(f"no hello within {HELLO_TIMEOUT_S:.0f} s"))
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes came."""
-        try:
-            for frame in self._decoder.feed(data):
-                if frame.kind == HELLO:
-                    self._said_hello(self, _hello_decoder.decode(frame.payload))
-                elif self.link is None or not self.link.heard(self):
-                    raise LinkRefused("a frame came before the hello")
-                else:
-                    self.link.received(frame)
-        except (ActorError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            self.refuse(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if self.link is not None:
-            self.link.disconnected(self)
-
-    def pause_writing(self) -> None:
-        """The socket's buffer is full."""
-        if self.link is not None:
-            self.link.blocked = True
-
-    def resume_writing(self) -> None:
-        """The socket takes bytes again."""
-        if self.link is not None:
-            self.link.blocked = False
-            self.link.flush()
-
-    def refuse(self, error: Exception) -> None:
-        """Close with a reason."""
-        name = self.link.peer if self.link else "a stranger"
-        logger.warning("link with %s closed: %s", name, error)
-        if self.transport is not None:
-            self.transport.abort()
+_Sent = tuple[int, bytes, int]
+"""Number, bytes and messages of a frame."""
 
 
 class Link:
@@ -149,9 +59,12 @@ class Link:
     Args:
         identity: who this side is.
         peer: name of the other side.
-        on_frame: called with kind and payload of each frame, in order, once each.
+        on_frame: called with kind and payload of each frame, in order, once each. What it returns
+            decides when the frame is confirmed: at once, or for ``LATER`` when ``handled`` is
+            called with the number that ``receiving`` had during the call.
         on_up: called after each hello; True when the other side is a new process.
         on_down: called when the connection is gone.
+        on_refused: told why a connection was closed for what came over it.
     """
 
     def __init__(
@@ -159,31 +72,43 @@ class Link:
         identity: Identity,
         peer: str,
         *,
-        on_frame: Callable[[Link, int, bytes], None],
+        on_frame: Callable[[Link, int, bytes], object],
         on_up: Callable[[Link, bool], None],
         on_down: Callable[[Link], None],
         window: Window | None = None,
+        on_refused: Callable[[Link, Exception], None] | None = None,
     ) -> None:
         self.peer = peer
         self.blocked = False
-        self.sent_frames = 0
-        self.received_frames = 0
+        self.counters = LinkCounters()
+        self.receiving = 0
+        """Number of the frame that ``on_frame`` is called with."""
         self._identity = identity
         self._on_frame = on_frame
         self._on_up = on_up
         self._on_down = on_down
+        self._on_refused = on_refused
         self._window = window or Window()
         self._granted = self._window
         self._connection: Connection | None = None
         self._up = False
         self._next = 1
-        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._highest = 0
+        """The highest number sent."""
+        self._waiting: deque[_Sent] = deque()
         self._waiting_size = 0
-        self._unconfirmed: deque[tuple[int, bytes]] = deque()
+        self._unconfirmed: deque[_Sent] = deque()
         self._unconfirmed_size = 0
+        self._unconfirmed_messages = 0
         self._peer_epoch = 0
         self._taken = 0
+        self._handled = 0
+        """The last number of a frame all before which are handled."""
+        self._early: set[int] = set()
+        """Handled before an earlier frame was."""
         self._confirmed = 0
+        self._failing = (0, 0)
+        """A number, and how often its frame failed."""
         self._paused = False
         self._flush_scheduled = False
         self._confirm_scheduled = False
@@ -202,8 +127,10 @@ class Link:
         """Bytes that wait for the window or the connection, unconfirmed ones included."""
         return self._waiting_size + self._unconfirmed_size
 
-    def send(self, kind: int, payload: bytes) -> None:
-        """Send a frame. Never blocks; while the link is down, frames wait.
+    def send(self, kind: int, payload: bytes, messages: int = 1) -> int:
+        """Send a frame that carries so many messages; returns its number.
+
+        Never blocks; while the link is down, frames wait.
 
         Raises:
             LinkFull: what waits reached its bound; nothing was sent.
@@ -211,13 +138,15 @@ class Link:
         """
         if self._waiting_size + len(payload) > self._window.waiting:
             raise LinkFull(self.peer, self._waiting_size, self._window.waiting)
-        data = encode_frame(kind, self._next, payload)
-        self._waiting.append((self._next, data))
+        number = self._next
+        data = encode_frame(kind, number, payload)
+        self._waiting.append((number, data, messages))
         self._waiting_size += len(data)
         self._next += 1
         if not self._flush_scheduled and self._up:
             self._flush_scheduled = True
             asyncio.get_running_loop().call_soon(self.flush)
+        return number
 
     def flush(self) -> None:
         """Write what the window allows, in one call."""
@@ -227,20 +156,34 @@ class Link:
             return
         granted = self._granted
         unconfirmed = self._unconfirmed
+        counters = self.counters
         parts = []
         while (
             self._waiting
             and len(unconfirmed) < granted.frames
-            and (self._unconfirmed_size < granted.size or not unconfirmed)
+            and (
+                (
+                    self._unconfirmed_size < granted.size
+                    and self._unconfirmed_messages < granted.messages
+                )
+                or not unconfirmed
+            )
         ):
             item = self._waiting.popleft()
             size = len(item[1])
             self._waiting_size -= size
             self._unconfirmed_size += size
+            self._unconfirmed_messages += item[2]
+            counters.sent_messages += item[2]
+            counters.sent_bytes += size
+            if item[0] > self._highest:
+                self._highest = item[0]
+            else:
+                counters.resent += 1
             unconfirmed.append(item)
             parts.append(item[1])
         if parts:
-            self.sent_frames += len(parts)
+            counters.sent_frames += len(parts)
             transport.write(b"".join(parts))
 
     # --- the connection ----------------------------------------------------------------------
@@ -272,9 +215,10 @@ class Link:
             self._identity.epoch,
             self._identity.token,
             self._peer_epoch,
-            self._taken,
+            self._handled,
             pending[0][0] if pending else self._next,
             self._window.frames,
+            self._window.messages,
             self._window.size,
         )
         self._write(HELLO, _encode(hello))
@@ -303,8 +247,11 @@ class Link:
         fresh = hello.epoch != self._peer_epoch
         if fresh:
             self._peer_epoch = hello.epoch
-            self._taken = self._confirmed = hello.first - 1
-        self._granted = Window(frames=hello.window_frames, size=hello.window_size)
+            self._taken = self._handled = self._confirmed = hello.first - 1
+            self._early.clear()
+        self._granted = Window(
+            frames=hello.window_frames, messages=hello.window_messages, size=hello.window_size
+        )
         known = hello.peer_epoch == self._identity.epoch
         if known:
             self._confirm(hello.taken)
@@ -313,7 +260,9 @@ class Link:
         self._waiting_size += self._unconfirmed_size
         self._unconfirmed.clear()
         self._unconfirmed_size = 0
+        self._unconfirmed_messages = 0
         self._up = True
+        self.counters.connections += 1
         loop = asyncio.get_running_loop()
         self._last_heard = loop.time()
         self._schedule_ping()
@@ -330,21 +279,69 @@ class Link:
         if frame.kind == PING:
             return
         if frame.sequence <= self._taken:
+            self.counters.duplicates += 1
             return
         if frame.sequence != self._taken + 1:
             raise FrameError(
                 "malformed", f"number {frame.sequence} came, {self._taken + 1} was next"
             )
-        self._on_frame(self, frame.kind, frame.payload)
+        self.receiving = frame.sequence
+        try:
+            when = self._on_frame(self, frame.kind, frame.payload)
+        except Exception as error:
+            if not self._poisoned(frame, error):
+                raise
+            when = None
         # After the owner took it: a frame whose handling raised comes again.
         self._taken = frame.sequence
-        self.received_frames += 1
+        self.counters.received_frames += 1
+        self.counters.received_bytes += len(frame.payload)
+        if when is not LATER:
+            self.handled(frame.sequence)
+
+    def _poisoned(self, frame: Frame, error: Exception) -> bool:
+        """Whether a frame has failed often enough to be skipped."""
+        number, times = self._failing
+        times = times + 1 if number == frame.sequence else 1
+        self._failing = (frame.sequence, times)
+        if times < ATTEMPTS:
+            return False
+        self.counters.poisoned += 1
+        logger.error(
+            "frame %d of kind %d from %s failed %d times and is skipped",
+            frame.sequence, frame.kind, self.peer, times, exc_info=error,
+        )  # fmt: skip
+        return True
+
+    def handled(self, number: int) -> None:
+        """A frame has been handled: it is confirmed once all before it are.
+
+        Numbers of a peer's earlier incarnation, or said twice, change nothing.
+        """
+        if number != self._handled + 1:
+            if self._handled < number <= self._taken:
+                self._early.add(number)
+            return
+        early = self._early
+        while number + 1 in early:
+            number += 1
+            early.discard(number)
+        self._handled = number
         self._schedule_confirm()
+
+    @property
+    def confirmed(self) -> int:
+        """The last number up to which the other side has confirmed everything."""
+        if self._unconfirmed:
+            return self._unconfirmed[0][0] - 1
+        return (self._waiting[0][0] if self._waiting else self._next) - 1
 
     def _confirm(self, number: int) -> None:
         unconfirmed = self._unconfirmed
         while unconfirmed and unconfirmed[0][0] <= number:
-            self._unconfirmed_size -= len(unconfirmed.popleft()[1])
+            sent = unconfirmed.popleft()
+            self._unconfirmed_size -= len(sent[1])
+            self._unconfirmed_messages -= sent[2]
 
     def _schedule_confirm(self) -> None:
         if not self._confirm_scheduled and not self._paused:
@@ -353,9 +350,9 @@ class Link:
 
     def _send_confirm(self) -> None:
         self._confirm_scheduled = False
-        if self._up and not self._paused and self._confirmed < self._taken:
-            self._confirmed = self._taken
-            self._write(CONFIRM, _encode(self._taken))
+        if self._up and not self._paused and self._confirmed < self._handled:
+            self._confirmed = self._handled
+            self._write(CONFIRM, _encode(self._handled))
 
     def pause(self) -> None:
         """Confirm nothing more: the producer stops when its window is used up."""
@@ -386,6 +383,12 @@ class Link:
             return
         self._write(PING, b"")
         self._schedule_ping()
+
+    def refused(self, error: Exception) -> None:
+        """A connection is closed for what came over it."""
+        self.counters.refused += 1
+        if self._on_refused is not None:
+            self._on_refused(self, error)
 
     def disconnected(self, connection: Connection) -> None:
         """A socket of this link is gone."""

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from actors.links.connection import Connection
 from actors.links.frame import Frame, FrameDecoder, encode_frame
-from actors.links.link import HELLO, Connection, Hello, Link
+from actors.links.hello import HELLO, Hello
+from actors.links.link import Link
 
 __all__ = ["Faults", "FlakyPair"]
 

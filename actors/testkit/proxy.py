@@ -12,7 +12,7 @@ from typing import Any
 
 from actors.errors import FrameError
 from actors.links.frame import Frame, FrameDecoder, encode_frame
-from actors.links.link import HELLO
+from actors.links.hello import HELLO
 from actors.testkit.flaky import Faults
 
 __all__ = ["FlakyProxy"]

@@ -13,12 +13,13 @@ import msgspec
 import pytest
 from actors_support import until
 
+import actors.links.connection
 import actors.links.frame
 import actors.links.link
 from actors import FrameError, Identity, Link, LinkClient, LinkFull, LinkRefused, LinkServer, Window
 from actors.links.endpoint import MAX_SOCKET_PATH
 from actors.links.frame import FrameDecoder, encode_frame
-from actors.links.link import CONFIRM, HELLO, PING, PROTOCOL, Hello
+from actors.links.hello import CONFIRM, HELLO, PING, PROTOCOL, Hello
 from actors.testkit import Faults, FlakyPair
 
 TOKEN = b"a secret of this node"
@@ -111,7 +112,7 @@ async def net(tmp_path: Path) -> AsyncIterator[Net]:
 
 def hello(**changes: Any) -> bytes:
     """The hello of a stranger that knows the token, but for ``changes``."""
-    good = Hello(PROTOCOL, "client", 22, TOKEN, 0, 0, 1, 100, 100_000)
+    good = Hello(PROTOCOL, "client", 22, TOKEN, 0, 0, 1, 100, 1_000, 100_000)
     return encode_frame(HELLO, 0, msgspec.msgpack.encode(msgspec.structs.replace(good, **changes)))
 
 
@@ -140,7 +141,7 @@ class TestHello:
         [
             ({"token": b"wrong"}, "the token is not this node's"),
             ({"token": b""}, "the token is not this node's"),
-            ({"protocol": 2}, "protocol 2 spoken, 1 understood"),
+            ({"protocol": 3}, "protocol 3 spoken, 2 understood"),
             ({"name": "nobody"}, "'nobody' is not expected here"),
         ],
     )
@@ -195,7 +196,7 @@ class TestHello:
         self, net: Net, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Who says no hello in time is shown out."""
-        monkeypatch.setattr(actors.links.link, "HELLO_TIMEOUT_S", 0.02)
+        monkeypatch.setattr(actors.links.connection, "HELLO_TIMEOUT_S", 0.02)
         await net.server()
         assert await closed(await net.stranger()) == b""
         assert "no hello within" in caplog.text
@@ -294,7 +295,7 @@ class TestDelivery:
         await until(lambda: len(net.far.frames) == len(net.near.frames) == 500)
         assert net.far.frames == there
         assert net.near.frames == back
-        assert client.link.sent_frames == client.link.received_frames == 500
+        assert client.link.counters.sent_frames == client.link.counters.received_frames == 500
 
     async def test_confirmations_shrink_what_is_kept(self, net: Net) -> None:
         """What the consumer has taken is no longer kept by the producer."""
@@ -369,11 +370,11 @@ class TestDelivery:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         await until(lambda: client.link.blocked)
-        written = client.link.sent_frames
+        written = client.link.counters.sent_frames
         client.link.send(DATA, b"last")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert client.link.sent_frames == written
+        assert client.link.counters.sent_frames == written
         connection.transport.resume_reading()
         await until(lambda: len(net.far.frames) == 9)
         assert not client.link.blocked
