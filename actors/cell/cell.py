@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["Cell"]
 
 
+class Redelivery(Envelope[Any]):
+    """A message whose handler failed, on its way to the next instance."""
+
+    __slots__ = ("times",)
+
+    def __init__(self, message: Any, times: int) -> None:
+        super().__init__(message)
+        self.times = times
+
+
 class Cell(Life):
     """See the module. Also the pykka inbox of its actor (``put``)."""
 
@@ -60,14 +70,14 @@ class Cell(Life):
 
     def failed(self, envelope: Envelope[Any], error: BaseException) -> None:
         """A handler raised: decide what that means for the message and for the actor."""
-        if self.stopped._set:
-            # Cut off by the stop, or failed on its way out.
+        cancelled = isinstance(error, asyncio.CancelledError)
+        cut_off = cancelled and self._task is not None and self._task.cancelling() > 0
+        if self.stopped._set or (cut_off and self.suspended):
+            # Cut off by the stop or for a restart of its group, or failed on its way out.
             if self.current is envelope:
                 self._bury(envelope, "stopped", "".join(traceback.format_exception(error)))
             return
-        if isinstance(error, asyncio.CancelledError) and not (
-            self._task and self._task.cancelling()
-        ):
+        if cancelled and not cut_off:
             error = HandlerCancelled(self.path, error)
         put_aside = self.current is not envelope
         if envelope.reply_to is not None and not put_aside:
@@ -103,11 +113,10 @@ class Cell(Life):
 
     def _settle(self, envelope: Envelope[Any], text: str, *, again: bool) -> None:
         """The message that failed: to be handled again, or a dead letter."""
-        if again and self.policy is not None and self.redelivered < self.policy.max_redeliveries:
-            self.redelivered += 1
-            self._fresh().appendleft(envelope)
+        times = envelope.times if type(envelope) is Redelivery else 0
+        if again and self.policy is not None and times < self.policy.max_redeliveries:
+            self._fresh().appendleft(Redelivery(envelope.message, times + 1))
             return
-        self.redelivered = 0
         self.system.dead_letters.add(DeadLetter(envelope, self.path, "failed", text))
 
     def _on_failure(self, error: BaseException) -> None:
@@ -155,13 +164,13 @@ class Cell(Life):
         try:
             self.make()
             hook = self.start()
+            if hook is not None:
+                self.run_hook(self._starting(hook, self._restarted))
         except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
             self.start_failed(error)
             return
         if hook is None:
             self._restarted()
-        else:
-            self.run_hook(self._starting(hook, self._restarted))
 
     def _restarted(self) -> None:
         self.restarts += 1
@@ -201,11 +210,10 @@ class Cell(Life):
         """Start the first instance, made by who started the actor: ``on_start`` in its turn."""
         try:
             hook = self.start()
+            if hook is not None:
+                self.run_hook(self._starting(hook, lambda: None))
         except BaseException as error:  # noqa: BLE001 - a hook may raise anything
             self.start_failed(error)
-            return
-        if hook is not None:
-            self.run_hook(self._starting(hook, lambda: None))
 
     async def started_later(self, hook: Any) -> None:
         """Await the first ``on_start``; a failure is the actor's."""
@@ -224,12 +232,12 @@ class Cell(Life):
         try:
             self.make()
             hook = self.start()
+            if hook is not None:
+                self.run_hook(self._starting(hook, lambda: self._revived(again)))
         except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
             self.start_failed(error)
             return
-        if hook is not None:
-            self.run_hook(self._starting(hook, lambda: self._revived(again)))
-        elif self.actor is not None and not self.actor.supervises:
+        if hook is None and self.actor is not None and not self.actor.supervises:
             self._revived(again, started)
 
     def _revived(self, again: bool, started: Callable[[Cell], object] | None = None) -> None:
@@ -290,16 +298,19 @@ class Cell(Life):
             self.system.events.publish("started", self.path)
 
     def give_up(self, error: BaseException) -> None:
-        """The supervisor has stopped its children and fails: its own supervisor decides."""
+        """The supervisor has stopped its children and fails: its own supervisor decides, by its
+        child's directives if they name this failure."""
         self.system.counts.gave_up += 1
         self.system.events.publish("gave_up", self.path, str(error))
         parent = self.parent
-        if parent is None or self.policy is None or self.policy.restart == "temporary":
+        directive = directive_for(self.policy, error)
+        if parent is None or directive == "stop":
             self.gone("gave_up")
             return
         self.suspended = True
         self.drop_instance()
-        parent.signal(parent.child_event, "failed", self, error)
+        kind = "escalated" if directive == "escalate" else "failed"
+        parent.signal(parent.child_event, kind, self, error)
 
     def lets_go(self, child: Cell) -> bool:
         """Whether a child that stops itself has ended for good."""

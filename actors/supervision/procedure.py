@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CUT_OFF_S",
+    "ENDED",
+    "STARTED",
     "Child",
     "Procedure",
     "Procedures",
@@ -37,13 +39,22 @@ CUT_OFF_S: Final = 0.5
 """For the handler that is cut off, and for ``on_stop`` after it, before a child is killed."""
 
 
+STARTED: Final = frozenset({"started", "start_failed", "ended"})
+HALTED: Final = frozenset({"halted", "ended"})
+ENDED: Final = frozenset({"ended"})
+
+
 class Wait:
-    """Until each of ``children`` has told something, or for ``timeout_s``, whichever is first."""
+    """Until each of ``children`` has told one of ``kinds``, or for ``timeout_s``, whichever is
+    first. What they tell besides, such as a failure on the way down, is not an answer."""
 
-    __slots__ = ("pending", "results", "timeout_s", "timer")
+    __slots__ = ("kinds", "pending", "results", "timeout_s", "timer")
 
-    def __init__(self, children: Iterable[Child], timeout_s: float | None = None) -> None:
+    def __init__(
+        self, children: Iterable[Child], kinds: frozenset[str], timeout_s: float | None = None
+    ) -> None:
         self.pending = set(children)
+        self.kinds = kinds
         self.timeout_s = timeout_s
         self.results: dict[Child, tuple[str, Any]] = {}
         """What each told."""
@@ -56,13 +67,14 @@ Procedure = Generator[Wait, None, None]
 class Procedures:
     """Runs the procedures of one supervisor, one after the other, in its turns."""
 
-    __slots__ = ("_cell", "_queue", "_running", "_wait")
+    __slots__ = ("_cell", "_queue", "_running", "_stepping", "_wait")
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
         self._running: Procedure | None = None
         self._queue: deque[Procedure] = deque()
         self._wait: Wait | None = None
+        self._stepping = False
 
     def run(self, procedure: Procedure) -> None:
         """Begin ``procedure`` once those before it are done."""
@@ -76,7 +88,11 @@ class Procedures:
                 if not self._queue:
                     return
                 self._running = self._queue.popleft()
-            wait = next(self._running, None)
+            self._stepping = True
+            try:
+                wait = next(self._running, None)
+            finally:
+                self._stepping = False
             if wait is None:
                 self._running = None
                 continue
@@ -88,13 +104,14 @@ class Procedures:
                 return
 
     def _timed_out(self, wait: Wait) -> None:
-        if self._wait is wait:
+        # Who was killed meanwhile starts nobody any more.
+        if self._wait is wait and not self._cell.ended_because:
             self._go_on()
 
     def told(self, child: Child, kind: str, detail: Any) -> bool:
         """A child told something; whether that was waited for."""
         wait = self._wait
-        if wait is None or child not in wait.pending:
+        if wait is None or child not in wait.pending or kind not in wait.kinds:
             return False
         wait.pending.discard(child)
         wait.results[child] = (kind, detail)
@@ -109,13 +126,15 @@ class Procedures:
         self._step()
 
     def abort(self) -> None:
-        """Drop what runs and what waits to."""
+        """Drop what runs and what waits to. The one at work, when it asks for this, is to return
+        by itself."""
         wait, self._wait = self._wait, None
         if wait is not None and wait.timer is not None:
             wait.timer.cancel()
         self._queue.clear()
-        running, self._running = self._running, None
-        if running is not None:
+        running = self._running
+        if running is not None and not self._stepping:
+            self._running = None
             running.close()
 
 
@@ -216,10 +235,11 @@ def launch_all(supervisor: Cell, children: list[Child]) -> None:
 class Waiter:
     """Who waits for children to start: for all of them, or for the first that fails."""
 
-    __slots__ = ("_left", "_refs", "_reply")
+    __slots__ = ("_failed", "_left", "_refs", "_reply")
 
     def __init__(self, reply: ReplyTo, count: int) -> None:
         self._reply = reply
+        self._failed = False
         self._left = count
         self._refs: list[Any] = []
         if not count:
@@ -227,15 +247,18 @@ class Waiter:
 
     def started(self, ref: Any) -> None:
         """One is there."""
+        if self._failed:
+            return
         self._refs.append(ref)
         self._left -= 1
         if self._left == 0:
             self._reply.reply(self._refs)
 
     def fail(self, error: BaseException) -> None:
-        """One is not; the others stay."""
-        self._left = -1
-        self._reply.fail(error)
+        """One is not; the others stay. The first failure is the answer."""
+        if not self._failed:
+            self._failed = True
+            self._reply.fail(error)
 
 
 def halted(children: list[Child]) -> Procedure:
@@ -243,22 +266,24 @@ def halted(children: list[Child]) -> Procedure:
 
     One that does not let go in its shutdown time is cut off, then killed, which costs its cell.
     """
+    for child in children:
+        # All of them now: one that fails until its turn comes is on its way down already.
+        child.state = "halting"
     for child in reversed(children):
         cell = child.cell
         if cell is None:
             continue
-        child.state = "halting"
         seconds = child.spec.shutdown_s
         for cut_off, patience in ((False, seconds), (True, CUT_OFF_S)):
             if cut_off or seconds != 0:
                 cell.signal(_halting(cell, cut_off))
-                wait = Wait([child], patience)
+                wait = Wait([child], HALTED, patience)
                 yield wait
                 if child in wait.results:
                     break
         else:
             cell.kill()
-            yield Wait([child], CUT_OFF_S)
+            yield Wait([child], ENDED, CUT_OFF_S)
             child.cell = None
 
 
@@ -297,18 +322,19 @@ def _ended(batch: list[Child]) -> Procedure:
         longest = None if longest is None or seconds is None else max(longest, seconds)
     if not there:
         return
-    wait = Wait(there, max(longest, CUT_OFF_S) if longest is not None else None)
+    # When all were killed, their ends are on their way.
+    wait = Wait(there, ENDED, CUT_OFF_S if longest == 0 else longest)
     yield wait
     left = [child for child in there if child.cell is not None and child in wait.pending]
     for child in left:
         if child.cell is not None:
             child.cell.signal(child.cell.stop_now)
     if left:
-        wait = Wait(left, CUT_OFF_S)
+        wait = Wait(left, ENDED, CUT_OFF_S)
         yield wait
     left = [child for child in left if child in wait.pending]
     for child in left:
         if child.cell is not None:
             child.cell.kill()
     if left:
-        yield Wait(left, CUT_OFF_S)
+        yield Wait(left, ENDED, CUT_OFF_S)

@@ -26,6 +26,8 @@ from actors.supervision.commands import (
     StopChild,
 )
 from actors.supervision.procedure import (
+    ENDED,
+    STARTED,
     Child,
     Procedure,
     Procedures,
@@ -46,6 +48,9 @@ __all__ = ["Supervisor"]
 
 logger = logging.getLogger("actors")
 
+_DOWN = frozenset({"failed", "start_failed", "left", "escalated"})
+"""What a cell tells whose instance is gone while it stays."""
+
 
 class Supervisor(Actor):
     """See the module. Made by ``ActorSystem.supervise`` or as a child of another.
@@ -64,6 +69,7 @@ class Supervisor(Actor):
         self._children: dict[str, Child] = {}
         self._budget = Budget(spec.intensity, spec.period_s)
         self._stopping = False
+        self._killed = False
         self._procedures = Procedures(self._cell)
         self._batches = 0
 
@@ -76,9 +82,13 @@ class Supervisor(Actor):
         self._procedures.abort()
         for child in self._children.values():
             child.cancel()
-            if child.waiter is not None:
-                child.waiter.fail(ChildError(self._cell.path, child.id, "stopping"))
-                child.waiter = None
+            self._let_down(child)
+
+    def _let_down(self, child: Child, why: str = "stopping") -> None:
+        """Who waits for this child to start waits in vain."""
+        waiter, child.waiter = child.waiter, None
+        if waiter is not None:
+            waiter.fail(ChildError(self._cell.path, child.id, why))
 
     # --- start -----------------------------------------------------------------------------------
 
@@ -90,8 +100,8 @@ class Supervisor(Actor):
         for spec in self.spec.children:
             self._batches += 1
             child = self._add(spec, self._batches, spec.id)
-            child.launch(self._cell)
-            wait = Wait([child])
+            self._launch(child)
+            wait = Wait([child], STARTED)
             yield wait
             kind, detail = wait.results[child]
             if kind != "started":
@@ -116,6 +126,16 @@ class Supervisor(Actor):
         child = self._children[child_id] = Child(spec, batch, child_id)
         return child
 
+    def _launch(self, child: Child) -> None:
+        child.launch(self._cell)
+        if self._killed:
+            # By another thread, which may not have seen this child's new cell.
+            self.kill_children()
+
+    def _forget(self, child: Child) -> None:
+        if self._children.get(child.id) is child:
+            del self._children[child.id]
+
     # --- what children tell ----------------------------------------------------------------------
 
     def child_event(self, kind: str, cell: Cell, detail: Any) -> None:
@@ -123,10 +143,21 @@ class Supervisor(Actor):
         child = self._children.get(cell.name)
         if child is None or child.cell is not cell:
             return
-        if kind == "started":
-            child.state = "running"
-        elif kind == "ended":
+        if kind == "ended":
             child.cell = None
+            if child.state == "halting" and detail != "killed":
+                # It ended for good before it could be halted: nothing to start again.
+                self._ended(child, detail)
+        elif child.state == "stopping":
+            if kind in _DOWN:
+                # There is no instance left that could stop in its turn.
+                cell.signal(cell.end)
+                return
+        elif kind == "started":
+            child.state = "running"
+        elif child.state == "halting" and kind in _DOWN and kind != "escalated":
+            # It goes down with its group anyway; the word of that comes next.
+            return
         if self._procedures.told(child, kind, detail) or self._stopping:
             return
         if kind == "started":
@@ -146,9 +177,10 @@ class Supervisor(Actor):
             waiter.started(ref)
 
     def _refuse(self, child: Child, cell: Cell, error: BaseException) -> None:
-        """OTP: a child whose first start fails is not taken in."""
+        """OTP: a child whose first start fails is not taken in; one that was down stays so."""
         waiter, child.waiter = child.waiter, None
-        del self._children[child.id]
+        if child.state != "down":
+            self._forget(child)
         cell.signal(cell.gone, "failed")
         if waiter is not None:
             refusal = ChildError(self._cell.path, child.id, "start_failed", repr(error))
@@ -161,11 +193,12 @@ class Supervisor(Actor):
         if reason == "killed" and spec.restart != "temporary":
             self._failed(child, None)
             return
+        child.state = "down"
+        self._let_down(child, "start_failed")
         if spec.restart == "temporary":
-            self._children.pop(child.id, None)
-        else:
-            child.state = "down"
-        if spec.significant and reason == "stopped":
+            self._forget(child)
+        # OTP: a transient child by a normal end, a temporary one by any end of its own.
+        if spec.significant and (reason == "stopped" or spec.restart == "temporary"):
             self._auto_shutdown()
 
     def _auto_shutdown(self) -> None:
@@ -173,7 +206,7 @@ class Supervisor(Actor):
         left = [
             child
             for child in self._children.values()
-            if child.spec.significant and child.cell is not None
+            if child.spec.significant and child.state != "down"
         ]
         if self.spec.auto_shutdown == "any_significant" or not left:
             self.stop()
@@ -182,68 +215,81 @@ class Supervisor(Actor):
 
     def _failed(self, child: Child, error: Any) -> None:
         """A child is down and is to come back, alone or with others, if the budget allows."""
-        now = self._cell.system.clock.now()
         child.state = "restarting"
-        if not self._budget.take(now):
-            self._give_up(
-                f"more than {self.spec.intensity} restarts within {self.spec.period_s:g} s, "
-                f"the last one of {child.id}",
-                error,
-            )
+        if self.spec.strategy != "one_for_one":
+            self._procedures.run(self._restart_group(child, error))
             return
-        delay = child.backoff().next(now)
-        if self.spec.strategy == "one_for_one":
+        delay = self._allowed(child, error)
+        if delay is not None:
             self._restart_later(child, delay)
-        else:
-            self._procedures.run(self._restart_group(child, delay))
+
+    def _allowed(self, child: Child, error: Any) -> float | None:
+        """The delay before the restart that ``child`` needs; None when it is one too many."""
+        now = self._cell.system.clock.now()
+        if self._budget.take(now):
+            return child.backoff().next(now)
+        self._give_up(
+            f"more than {self.spec.intensity} restarts within {self.spec.period_s:g} s, "
+            f"the last one of {child.id}",
+            error,
+        )
+        return None
 
     def _restart_later(self, child: Child, delay: float) -> None:
         def due() -> None:
             child.timer = None
             if child.state == "restarting" and not self._stopping:
-                child.launch(self._cell)
+                self._launch(child)
 
+        child.cancel()
         if delay <= 0:
             due()
         else:
             child.timer = self._cell.dispatcher.call_later(delay, lambda: self._cell.signal(due))
 
     def _group(self, origin: Child) -> list[Child]:
-        group = [child for child in self._children.values() if child.state != "down"]
-        if self.spec.strategy == "rest_for_one" and origin in group:
+        # One that starts for the first time belongs to it when it has started.
+        group = [
+            child for child in self._children.values() if child.state in ("running", "restarting")
+        ]
+        if self.spec.strategy == "rest_for_one":
             group = group[group.index(origin) :]
         return group
 
-    def _restart_group(self, origin: Child, delay: float) -> Procedure:
-        """OTP's one_for_all and rest_for_one: down in reverse order, up again in order."""
-        group = self._group(origin)
-        while True:
+    def _restart_group(self, origin: Child, error: Any) -> Procedure:
+        """OTP's one_for_all and rest_for_one: down in reverse order, up again in order.
+
+        When one does not come up, that is a restart of its own, of it and its group.
+        """
+        failed: Child | None = origin
+        while failed is not None:
+            if failed.state != "restarting" or self._children.get(failed.id) is not failed:
+                # Another group took it along, or it is gone.
+                return
+            delay = self._allowed(failed, error)
+            if delay is None:
+                return
+            group = self._group(failed)
             yield from halted([child for child in group if child.state == "running"])
             for child in group:
-                if child.spec.restart == "temporary":
+                if child.spec.restart == "temporary" and child.state != "down":
                     yield from ended_in_order([child])
-                    self._children.pop(child.id, None)
-            group = [child for child in group if child.spec.restart != "temporary"]
-            yield Wait((), delay)
-            failed: Child | None = None
+                    child.state = "down"
+                    self._forget(child)
+            group = [child for child in group if child.state != "down"]
             for child in group:
                 child.state = "restarting"
-                child.launch(self._cell)
-                wait = Wait([child])
+            if delay > 0:
+                yield Wait((), ENDED, delay)
+            failed = None
+            for child in group:
+                self._launch(child)
+                wait = Wait([child], STARTED)
                 yield wait
-                if wait.results[child][0] != "started":
+                kind, error = wait.results[child]
+                if kind != "started":
                     failed = child
                     break
-            if failed is None:
-                return
-            now = self._cell.system.clock.now()
-            if not self._budget.take(now):
-                # Not from within: giving up ends this procedure.
-                self._cell.signal(
-                    self._give_up, f"{failed.spec.id} did not start again", wait.results[failed][1]
-                )
-                return
-            delay = failed.backoff().next(now)
 
     def _give_up(self, why: str, cause: Any) -> None:
         """OTP: the children are stopped, then the supervisor fails in its turn."""
@@ -275,8 +321,8 @@ class Supervisor(Actor):
         self._end_children(then)
 
     def kill_children(self) -> None:
-        """End every child at once."""
-        self._stopping = True
+        """End every child at once. Any thread."""
+        self._stopping = self._killed = True
         for child in list(self._children.values()):
             if child.cell is not None:
                 child.cell.kill()
@@ -311,8 +357,9 @@ class Supervisor(Actor):
             case DeleteChild(child_id):
                 child = self._known(child_id)
                 if child.cell is not None or child.state != "down":
-                    raise ChildError(self._cell.path, child_id, "running", "stop it first")
-                del self._children[child_id]
+                    why = "restarting" if child.state == "restarting" else "running"
+                    raise ChildError(self._cell.path, child_id, why, "stop it first")
+                self._forget(child)
             case Children():
                 return [self._info(child) for child in self._children.values()]
             case Count():
@@ -329,11 +376,16 @@ class Supervisor(Actor):
 
     def _start_children(self, specs: Iterable[ChildSpec], ids: Iterable[str]) -> None:
         named = list(zip(ids, specs, strict=False))
+        new: set[str] = set()
         for child_id, _ in named:
             there = self._children.get(child_id)
             if there is not None:
                 why = "already_present" if there.cell is None else "running"
                 raise ChildError(self._cell.path, child_id, why)
+            if child_id in new:
+                raise ChildError(self._cell.path, child_id, "already_present", "given twice")
+            new.add(child_id)
+        self._refuse_when_stopping(next(iter(new), ""))
         self._batches += 1
         waiter = Waiter(self.defer_reply(), len(named))
         children = []
@@ -342,22 +394,29 @@ class Supervisor(Actor):
             child.waiter = waiter
             children.append(child)
         launch_all(self._cell, children)
+        if self._killed:
+            self.kill_children()
+
+    def _refuse_when_stopping(self, child_id: str) -> None:
+        if self._stopping:
+            raise ChildError(self._cell.path, child_id, "stopping")
 
     def _restart_child(self, child_id: str) -> None:
         child = self._known(child_id)
+        self._refuse_when_stopping(child_id)
         if child.state == "restarting":
             raise ChildError(self._cell.path, child_id, "restarting")
         if child.cell is not None:
             raise ChildError(self._cell.path, child_id, "running")
         child.waiter = Waiter(self.defer_reply(), 1)
-        child.launch(self._cell)
+        self._launch(child)
 
     def _stop_child(self, child: Child, reply: ReplyTo) -> Procedure:
-        child.cancel()
+        self._let_down(child)
         yield from ended_in_order([child])
         child.state = "down"
         if child.spec.restart == "temporary":
-            self._children.pop(child.id, None)
+            self._forget(child)
         reply.reply(None)
 
     def _info(self, child: Child) -> ChildInfo:
