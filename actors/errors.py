@@ -21,6 +21,8 @@ __all__ = [
     "LinkRefused",
     "MailboxFull",
     "NoLoop",
+    "NotEncodable",
+    "RemoteError",
     "StartFailed",
     "StashFull",
     "SupervisorFailed",
@@ -190,6 +192,32 @@ class LinkFull(ActorError):
         self.peer = peer
         self.size = size
         self.limit = limit
+
+
+class NotEncodable(ActorError):
+    """A message cannot travel to another process, or what came is no message."""
+
+    code = "not_encodable"
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(f"a {kind} cannot travel: {detail}")
+        self.kind = kind
+
+
+class RemoteError(ActorError):
+    """An ask of an actor in another process failed there.
+
+    ``reason`` is ``not_found``, ``node_lost``, ``link_full``, ``bad_answer``, or the code or class
+    name of what its handler raised. The exception itself does not travel.
+    """
+
+    code = "remote_error"
+
+    def __init__(self, who: str, reason: str, detail: str) -> None:
+        super().__init__(f"{who}: {reason}: {detail}")
+        self.who = who
+        self.reason = reason
+        self.detail = detail
 
 
 class LinkRefused(ActorError):

@@ -19,6 +19,7 @@ from actors.behaviour.timers import Tick
 from actors.cell.steps import timed
 from actors.errors import AskTimeout, NoLoop
 from actors.future import answer, fail
+from actors.mailbox.fence import Fence
 from actors.mailbox.mailbox import Mailbox
 from actors.mailbox.spec import MailboxSpec
 from actors.waiting import handling
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Turns"]
 
-_INTERNAL = frozenset({_ActorStop, ProxyCall, ProxyGetAttr, ProxySetAttr, Tick, Terminated})
+_INTERNAL = frozenset({_ActorStop, ProxyCall, ProxyGetAttr, ProxySetAttr, Tick, Terminated, Fence})
 
 
 class Turns(Mailbox):
@@ -142,6 +143,9 @@ class Turns(Mailbox):
                 return None
             envelope.message = message.inner
             return actor.on_receive(message.inner)
+        if kind is Fence:
+            message.reach()
+            return None
         if kind is Terminated:
             return actor.on_receive(message) if expected(self._cell(), message) else None
         return actor._handle_receive(message)

@@ -14,6 +14,8 @@ from typing import Any
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
+from actors.mailbox.fence import Fence
+
 __all__ = ["Lanes"]
 
 logger = logging.getLogger("actors")
@@ -37,7 +39,7 @@ class Lanes:
     def _lane(self, envelope: Envelope[Any]) -> deque[Envelope[Any]]:
         message = envelope.message
         last = len(self._lanes) - 1
-        if type(message) is _ActorStop:
+        if type(message) is _ActorStop or type(message) is Fence:
             # It stands behind everything told before it, whatever the lane of that.
             return self._lanes[last]
         try:

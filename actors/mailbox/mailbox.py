@@ -20,6 +20,7 @@ from actors.errors import MailboxFull
 from actors.events import DeadLetter
 from actors.future import Future, answer, fail
 from actors.mailbox.extras import Extras, Room
+from actors.mailbox.fence import Fence
 from actors.mailbox.lanes import Lanes
 from actors.mailbox.spec import MailboxSpec, StopFlag
 
@@ -213,7 +214,7 @@ class Mailbox:
             oldest = user.oldest() if isinstance(user, Lanes) else user.popleft()
         except IndexError:
             return True
-        if type(oldest.message) is _ActorStop:
+        if type(oldest.message) is _ActorStop or getattr(type(oldest.message), "of_runtime", False):
             user.appendleft(oldest)
             self._refuse(envelope)
             return False
@@ -296,6 +297,8 @@ class Mailbox:
         inner = getattr(type(message), "of_runtime", False)
         if inner:
             # A tick or the news of an end: made by the runtime for the actor that is no more.
+            if type(message) is Fence:
+                message.reach()
             return
         extras = self._extras
         if extras is not None and extras.leftovers is not None and not text:
