@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from pykka._envelope import Envelope
 
 from actors.errors import ActorError, LinkFull, NotEncodable, RemoteError
@@ -44,7 +45,7 @@ logger = logging.getLogger("actors.remote")
 class _Peer:
     """Another process."""
 
-    __slots__ = ("asks", "client", "frames", "grace", "link", "name", "tells", "watches")
+    __slots__ = ("asks", "client", "frames", "grace", "link", "name", "numbers", "tells", "watches")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -55,6 +56,8 @@ class _Peer:
         self.frames: list[tuple[int, Any]] = []
         """Other items by kind of frame, in order."""
         self.asks: dict[int, Future[Any]] = {}
+        self.numbers: dict[int, int] = {}
+        """The frame that each ask and watch went out in."""
         self.watches: dict[int, tuple[RemoteRef, Subscription]] = {}
         self.grace: Timer | None = None
 
@@ -254,13 +257,17 @@ class RemoteNode:
         if peer.link is None or self._closed:
             return False
         try:
-            peer.link.send(kind, encode(items), messages)
+            number = peer.link.send(kind, encode(items), messages)
         except (LinkFull, ActorError) as error:
             logger.warning("%d items for %s not sent: %s", len(items), name, error)
             if kind == ASK:
                 for reference, *_ in items:
                     self._answered(peer, reference, RemoteError(name, "link_full", str(error)))
             return False
+        if kind in (ASK, WATCH):
+            for reference, *_ in items:
+                if reference in peer.asks or reference in peer.watches:
+                    peer.numbers[reference] = number
         return True
 
     def _dead(self, peer: str, actor: str, messages: list[Any], reason: str) -> None:
@@ -279,7 +286,12 @@ class RemoteNode:
         future = Future[Any]()
         found.asks[reference] = future
         self.system.deadlines.add(future, f"{peer}:{name}", timeout_s)
-        future.when_set(lambda: found.asks.pop(reference, None))
+
+        def forget() -> None:
+            found.asks.pop(reference, None)
+            found.numbers.pop(reference, None)
+
+        future.when_set(forget)
         self._say(peer, ASK, (reference, name, kind, data, max(1, int(timeout_s * 1_000))))
         return future
 
@@ -301,6 +313,7 @@ class RemoteNode:
 
         def told(terminated: Terminated) -> None:
             peer.watches.pop(reference, None)
+            peer.numbers.pop(reference, None)
             callback(terminated)
 
         subscription = _Watch(told, lambda: self._unwatch(ref.peer, reference))
@@ -312,7 +325,9 @@ class RemoteNode:
         return subscription
 
     def _unwatch(self, peer: str, reference: int) -> None:
-        if self._peer(peer).watches.pop(reference, None) is not None:
+        found = self._peer(peer)
+        found.numbers.pop(reference, None)
+        if found.watches.pop(reference, None) is not None:
             self._say(peer, UNWATCH, reference)
 
     def stop_remote(self, peer: str, name: str) -> None:
@@ -330,7 +345,8 @@ class RemoteNode:
             peer.grace.cancel()
             peer.grace = None
         if fresh and link.counters.connections > 1:
-            self._lost(peer)
+            # What the old process had not confirmed goes to the new one.
+            self._lost(peer, link.confirmed)
 
     def on_down(self, link: Link) -> None:
         """A link is gone; it may come back."""
@@ -347,15 +363,23 @@ class RemoteNode:
         if peer.link is None or not peer.link.up:
             self._lost(peer)
 
-    def _lost(self, peer: _Peer) -> None:
-        """The peer's process is gone: who watches or asks it is told."""
-        for ref, subscription in list(peer.watches.values()):
-            subscription.fire(Terminated(ref, "node_lost"))
-        peer.watches.clear()
+    def _lost(self, peer: _Peer, confirmed: int | None = None) -> None:
+        """The peer's process is gone: who watches or asks it is told.
+
+        Not for what went out in a frame after ``confirmed``.
+        """
+        later = peer.numbers.get
+
+        def gone(reference: int) -> bool:
+            return confirmed is None or later(reference, confirmed + 1) <= confirmed
+
+        for reference, (ref, subscription) in list(peer.watches.items()):
+            if gone(reference):
+                subscription.fire(Terminated(ref, "node_lost"))
         self._serving.lost(peer.name)
-        for future in list(peer.asks.values()):
-            fail(future, RemoteError("the peer", "node_lost", "its process is gone"))
-        peer.asks.clear()
+        for reference, future in list(peer.asks.items()):
+            if gone(reference):
+                fail(future, RemoteError(peer.name, "node_lost", "its process is gone"))
 
     def on_frame(self, link: Link, kind: int, payload: bytes) -> object:
         """A frame came."""
