@@ -2,7 +2,7 @@
 
 Intensity and period are OTP's: more than ``intensity`` restarts within ``period_s`` is giving up.
 The back-off is Pekko's: it doubles from ``min_backoff_s`` to ``max_backoff_s`` with some jitter,
-and starts again after ``reset_after_s`` without a failure. The budget is the child's own.
+and starts again after ``reset_after_s`` of health since the restart. The budget is the child's own.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Budget:
 class Backoff:
     """Pekko's back-off: longer after each failure, from the start again after health."""
 
-    __slots__ = ("_last", "_max_s", "_min_s", "_random", "_random_factor", "_reset_s", "_streak")
+    __slots__ = ("_max_s", "_min_s", "_random", "_random_factor", "_reset_s", "_streak", "_up")
 
     def __init__(
         self,
@@ -110,17 +110,19 @@ class Backoff:
         self._random_factor = random_factor
         self._reset_s = (min_s + max_s) / 2 if reset_after_s is None else reset_after_s
         self._streak = 0
-        self._last = float("-inf")
+        self._up = float("-inf")
         self._random = (rng or random).random
 
     def next(self, now: float) -> float:
         """The delay after a failure at ``now``, in seconds."""
-        if now - self._last > self._reset_s:
+        if now - self._up > self._reset_s:
             self._streak = 0
-        self._last = now
         delay = min(self._max_s, self._min_s * 2.0 ** min(self._streak, 30))
+        delay *= 1 + self._random_factor * self._random()
         self._streak += 1
-        return delay * (1 + self._random_factor * self._random())
+        # Health begins with the restart: the longest delay alone would pass for health.
+        self._up = now + delay
+        return delay
 
 
 class RestartTracker:

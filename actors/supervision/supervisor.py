@@ -377,11 +377,13 @@ class Supervisor(Actor):
     def _start_children(self, specs: Iterable[ChildSpec], ids: Iterable[str]) -> None:
         named = list(zip(ids, specs, strict=False))
         new: set[str] = set()
-        for child_id, _ in named:
+        for child_id, spec in named:
             there = self._children.get(child_id)
             if there is not None:
                 why = "already_present" if there.cell is None else "running"
                 raise ChildError(self._cell.path, child_id, why)
+            if spec.significant and self.spec.auto_shutdown == "never":
+                raise ValueError("significant: given, allowed only with an auto_shutdown")
             if child_id in new:
                 raise ChildError(self._cell.path, child_id, "already_present", "given twice")
             new.add(child_id)

@@ -25,11 +25,23 @@ def test_the_back_off_doubles_up_to_its_maximum() -> None:
 
 
 def test_the_delay_starts_again_after_health() -> None:
-    """After more than the reset time without a failure the delay is the minimum again."""
+    """After more than the reset time of health, from the restart on, it is the minimum again."""
     track = tracker(min_backoff_s=1, max_backoff_s=9, intensity=99)
-    assert [track.failed(t) for t in (0.0, 1.0, 6.0, 11.1)] == [1, 2, 4, 1]
+    assert [track.failed(t) for t in (0.0, 6.0, 13.0, 22.1)] == [1, 2, 4, 1]
     track = tracker(min_backoff_s=1, max_backoff_s=9, intensity=99, reset_after_s=2)
-    assert [track.failed(t) for t in (0.0, 2.0, 4.1)] == [1, 2, 1]
+    assert [track.failed(t) for t in (0.0, 3.0, 7.1)] == [1, 2, 1]
+
+
+def test_being_down_is_no_health() -> None:
+    """A child that fails at once after each restart keeps the longest delay."""
+    track = tracker(min_backoff_s=1, max_backoff_s=8, intensity=99)
+    now, delays = 0.0, []
+    for _ in range(7):
+        delay = track.failed(now)
+        assert delay is not None
+        delays.append(delay)
+        now += delay
+    assert delays == [1, 2, 4, 8, 8, 8, 8]
 
 
 def test_the_intensity_is_a_sliding_window() -> None:
