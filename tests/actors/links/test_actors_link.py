@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import stat
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ from actors import FrameError, Identity, Link, LinkClient, LinkFull, LinkRefused
 from actors.links.endpoint import MAX_SOCKET_PATH
 from actors.links.frame import FrameDecoder, encode_frame
 from actors.links.hello import CONFIRM, HELLO, PING, PROTOCOL, Hello
+from actors.links.link import LATER
 from actors.testkit import Faults, FlakyPair
 
 TOKEN = b"a secret of this node"
@@ -630,3 +632,105 @@ class TestFlaky:
         assert near.life.count("new") == 2
         pair.close()
         await until(lambda: not left.up)
+
+
+class TestHandled:
+    """Frames that are confirmed when their owner says so; frames that nobody can handle."""
+
+    async def test_confirmation_is_cumulative_whatever_the_order(self) -> None:
+        """A frame handled early is confirmed once those before it are; twice changes nothing."""
+        numbers: list[int] = []
+
+        def later(link: Link, kind: int, payload: bytes) -> object:
+            numbers.append(link.receiving)
+            return LATER
+
+        pair, left, right = _pair(later)
+        pair.connect()
+        for number in range(4):
+            assert left.send(1, b"x") == number + 1
+        await until(lambda: numbers == [1, 2, 3, 4])
+        right.handled(3)
+        right.handled(3)
+        right.handled(2)
+        await asyncio.sleep(0.01)
+        assert left.confirmed == 0
+        right.handled(1)
+        right.handled(9)
+        await until(lambda: left.confirmed == 3)
+        right.handled(4)
+        await until(lambda: left.confirmed == 4 and not left.waiting)
+        pair.close()
+
+    async def test_what_was_not_handled_goes_to_the_replacement(self) -> None:
+        """A new process gets what the old one had taken and not handled."""
+        taken: list[bytes] = []
+
+        def later(link: Link, kind: int, payload: bytes) -> object:
+            taken.append(payload)
+            if len(taken) == 1:
+                link.handled(link.receiving)
+            return LATER
+
+        pair, left, right = _pair(later)
+        pair.connect()
+        for payload in (b"0", b"1", b"2"):
+            left.send(1, payload)
+        await until(lambda: taken == [b"0", b"1", b"2"] and left.confirmed == 1)
+        pair.cut()
+        await until(lambda: right.counters.duplicates == 2)
+        again: list[bytes] = []
+        fresh = _link("right", "left", lambda link, kind, payload: again.append(payload))
+        pair.replace_right(fresh)
+        await until(lambda: again == [b"1", b"2"] and left.confirmed == 3)
+        assert left.counters.resent == 4
+        assert left.counters.connections == 3
+        pair.close()
+
+    async def test_a_frame_that_always_fails_is_skipped(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """After three tries it is counted and logged, and the next frame is taken."""
+        caplog.set_level(logging.ERROR)
+        tries: list[bytes] = []
+
+        def fails(link: Link, kind: int, payload: bytes) -> None:
+            tries.append(payload)
+            if payload == b"poison":
+                raise LinkRefused("cannot take it")
+
+        refused: list[Exception] = []
+        pair, left, right = _pair(fails, refused)
+        pair.connect()
+        left.send(1, b"poison")
+        left.send(1, b"good")
+        await until(lambda: tries == [b"poison"] * 3 + [b"good"] and left.confirmed == 2)
+        assert right.counters.poisoned == 1
+        assert "failed 3 times and is skipped" in caplog.text
+        assert [str(error) for error in refused] == ["cannot take it"] * 2
+        assert right.counters.refused == 2
+        pair.close()
+
+
+def _link(
+    name: str,
+    peer: str,
+    on_frame: Callable[[Link, int, bytes], object],
+    refused: list[Exception] | None = None,
+) -> Link:
+    return Link(
+        Identity(name, TOKEN),
+        peer,
+        on_frame=on_frame,
+        on_up=lambda link, fresh: None,
+        on_down=lambda link: None,
+        on_refused=lambda link, error: (refused if refused is not None else []).append(error),
+    )
+
+
+def _pair(
+    on_frame: Callable[[Link, int, bytes], object], refused: list[Exception] | None = None
+) -> tuple[FlakyPair, Link, Link]:
+    left = _link("left", "right", lambda link, kind, payload: None)
+    right = _link("right", "left", on_frame, refused)
+    return FlakyPair(left, right, seed=1), left, right

@@ -219,7 +219,8 @@ class TestTell:
         """Dead letters over there, an event over here; the link goes on."""
         here = world()
         here.a.node.ref("b", "nobody").tell("x")
-        tight = here.b.system.spawn(Slow, [], asyncio.Event(), mailbox=MailboxSpec(capacity=1))
+        gate = asyncio.Event()
+        tight = here.b.system.spawn(Slow, [], gate, mailbox=MailboxSpec(capacity=1))
         here.b.node.export("tight", tight)
         here.a.node.ref("b", "tight").tell_many([1, 2, 3, 4])
         await until(
@@ -233,6 +234,7 @@ class TestTell:
         }  # fmt: skip
         here.remote.tell("after")
         await until(lambda: here.seen == ["after"])
+        gate.set()
 
     async def test_a_full_link_makes_dead_letters(self, world: Make) -> None:
         """What the link cannot hold is a dead letter of the sender, with the reason."""
