@@ -164,13 +164,13 @@ class Cell(Life):
         try:
             self.make()
             hook = self.start()
-            if hook is not None:
-                self.run_hook(self._starting(hook, self._restarted))
         except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
             self.start_failed(error)
             return
         if hook is None:
             self._restarted()
+        else:
+            self.run_hook(self._starting(hook, self._restarted))
 
     def _restarted(self) -> None:
         self.restarts += 1
@@ -210,10 +210,11 @@ class Cell(Life):
         """Start the first instance, made by who started the actor: ``on_start`` in its turn."""
         try:
             hook = self.start()
-            if hook is not None:
-                self.run_hook(self._starting(hook, lambda: None))
         except BaseException as error:  # noqa: BLE001 - a hook may raise anything
             self.start_failed(error)
+            return
+        if hook is not None:
+            self.run_hook(self._starting(hook, lambda: None))
 
     async def started_later(self, hook: Any) -> None:
         """Await the first ``on_start``; a failure is the actor's."""
@@ -232,12 +233,12 @@ class Cell(Life):
         try:
             self.make()
             hook = self.start()
-            if hook is not None:
-                self.run_hook(self._starting(hook, lambda: self._revived(again)))
         except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
             self.start_failed(error)
             return
-        if hook is None and self.actor is not None and not self.actor.supervises:
+        if hook is not None:
+            self.run_hook(self._starting(hook, lambda: self._revived(again)))
+        elif self.actor is not None and not self.actor.supervises:
             self._revived(again, started)
 
     def _revived(self, again: bool, started: Callable[[Cell], object] | None = None) -> None:

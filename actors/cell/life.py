@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.behaviour.pipe import cancel_pipes
 from actors.cell.turns import Turns
+from actors.errors import NoLoop
 from actors.future import answer
 from actors.mailbox.spec import MailboxSpec
 from actors.watch import claim_end, tell_watchers, unwatch_all
@@ -90,10 +91,17 @@ class Life(Turns):
         return ref
 
     def start(self) -> Coroutine[Any, Any, None] | None:
-        """Run ``on_start`` and take turns; a coroutine when ``on_start`` is one."""
+        """Run ``on_start`` and take turns; a coroutine when ``on_start`` is one.
+
+        Raises:
+            NoLoop: it is one, and there is no loop to await it on.
+        """
         actor = self.actor
         result: object = None if actor is None else actor.on_start()  # type: ignore[func-returns-value]  # it may be async
         if type(result) is CoroutineType:
+            if self.dispatcher.loop is None:
+                result.close()
+                raise NoLoop(self.path, "on_start()")
             return self._start_later(result)
         if actor is not None and not actor.supervises:
             # A supervisor takes commands once its children run.
