@@ -19,8 +19,9 @@ __all__ = ["Coordinator"]
 logger = logging.getLogger("actors")
 
 
-_TERM_BITS = 40
+_TERM_BITS = 32
 """Rounds of a term begin above those of any term before: they grow over all of them."""
+_TERMS = 1 << 31
 
 
 @dataclass(slots=True)
@@ -77,7 +78,11 @@ class Coordinator:
         transport: takes the views.
         options: limits; the same for all nodes.
         now: the time, in seconds.
-        term: higher than that of any coordinator before. 1: there was none.
+        term: higher than that of any coordinator before, such as a time in seconds. 1: there was
+            none.
+
+    Raises:
+        ValueError: the term is not within 1 to 2,147,483,647.
     """
 
     def __init__(
@@ -88,6 +93,8 @@ class Coordinator:
         now: float,
         term: int = 1,
     ) -> None:
+        if not 1 <= term < _TERMS:
+            raise ValueError(f"term: {term!r} given, 1 to 2,147,483,647 allowed")
         self.options = options or HandoffOptions()
         self.term = term
         self.version = 0
