@@ -46,6 +46,32 @@ def fail(future: pykka.Future[Any], error: BaseException) -> bool:
     return True
 
 
+class _Waker:
+    """Wakes who waits on an event loop, from any thread."""
+
+    __slots__ = ("_loop", "_owner", "ready")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._owner = threading.get_ident()
+
+    def __call__(self) -> None:
+        try:
+            if threading.get_ident() == self._owner:
+                self._done()
+            else:
+                self._loop.call_soon_threadsafe(self._done)
+        except RuntimeError:
+            # The asker is gone with its loop: that must not fail who answers.
+            if not self._loop.is_closed():
+                raise
+
+    def _done(self) -> None:
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+
 class Future(pykka.ThreadingFuture[T]):
     """pykka's thread-safe future; awaiting it gives the loop back instead of blocking it."""
 
@@ -171,7 +197,12 @@ class Future(pykka.ThreadingFuture[T]):
     def __await__(self) -> Generator[Any, None, T]:
         """Wait for the result without blocking the event loop."""
         if self._result is None or self._get_hook is not None:
-            if self.target is None or handling.get() is None:
+            if self._get_hook is None and (self.target is None or handling.get() is None):
+                # The way of nearly every ask, without the generators between.
+                waker = _Waker(asyncio.get_running_loop())
+                self.when_set(waker)
+                yield from waker.ready
+            elif self.target is None or handling.get() is None:
                 yield from self._settled(asyncio.get_running_loop())
             else:
                 with waiting_for(self.target):
@@ -197,26 +228,9 @@ class Future(pykka.ThreadingFuture[T]):
     def _woken(
         loop: asyncio.AbstractEventLoop, wait: Callable[[Callable[[], None]], object]
     ) -> Generator[Any, None, None]:
-        ready: asyncio.Future[None] = loop.create_future()
-        owner = threading.get_ident()
-
-        def done() -> None:
-            if not ready.done():
-                ready.set_result(None)
-
-        def wake() -> None:
-            try:
-                if threading.get_ident() == owner:
-                    done()
-                else:
-                    loop.call_soon_threadsafe(done)
-            except RuntimeError:
-                # The asker is gone with its loop: that must not fail who answers.
-                if not loop.is_closed():
-                    raise
-
-        wait(wake)
-        yield from ready
+        waker = _Waker(loop)
+        wait(waker)
+        yield from waker.ready
 
 
 def _in_thread(future: pykka.Future[Any], wake: Callable[[], None]) -> None:
