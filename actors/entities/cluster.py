@@ -85,6 +85,7 @@ class EntityNode:
         coordinator: name of the process that has the ``CoordinatorNode``.
         options: of the entities in memory.
         handoff: limits; the same in all processes.
+        proxy: whether this process only sends, and has no entities.
         codec: how messages travel; that of ``remote``.
     """
 
@@ -97,6 +98,7 @@ class EntityNode:
         coordinator: str,
         options: EntityOptions | None = None,
         handoff: HandoffOptions | None = None,
+        proxy: bool = False,
         codec: Codec | None = None,
     ) -> None:
         self.codec: Codec = codec or StructCodec()
@@ -110,6 +112,7 @@ class EntityNode:
             self,
             options,
             handoff=handoff,
+            proxy=proxy,
         )
         self.ref = self.sharded.ref
         self.leave = self.sharded.leave

@@ -32,6 +32,7 @@ class _Member:
     version: int = 0
     held: int = 0
     leaving: bool = False
+    proxy: bool = False
 
 
 class _Slot:
@@ -149,7 +150,7 @@ class Coordinator:
             self._down(node)
             member = None
         if member is None:
-            member = self._members[node] = _Member(report.incarnation, now)
+            member = self._members[node] = _Member(report.incarnation, now, proxy=report.proxy)
             self._left.pop(node, None)
             self._dirty = True
         member.granted_at = max(member.granted_at, now)
@@ -240,16 +241,15 @@ class Coordinator:
         """Give away slots without an owner, and begin as many moves as may be under way."""
         if not self._dirty or now < self._not_before:
             return
+        owners = [node for node, member in self._members.items() if not member.proxy]
         if not self._began:
-            if len(self._members) < self.options.min_nodes:
+            if len(owners) < self.options.min_nodes:
                 return
             self._began = True
         self._dirty = False
-        staying = [node for node, member in self._members.items() if not member.leaving]
+        staying = [node for node in owners if not self._members[node].leaving]
         # With nobody else, a node that wants to leave keeps its slots.
-        target = assign(
-            staying or self._members, self.options.slots, load_factor=self.options.load_factor
-        )
+        target = assign(staying or owners, self.options.slots, load_factor=self.options.load_factor)
         if not target:
             return
         moving = self.moving

@@ -147,6 +147,8 @@ class Report:
     """Slots and rounds whose hand-over it has, and waits to own."""
     held: int = 0
     leaving: bool = False
+    proxy: bool = False
+    """It sends messages and never owns a slot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ def pack(codec: Codec, message: Any, refuse: Refuse) -> list[Any] | None:
             [list(one) for one in message.ready],
             message.held,
             message.leaving,
+            message.proxy,
         ]
     if isinstance(message, View):
         changes = [
@@ -119,9 +120,9 @@ def _answer(codec: Codec, number: int, kind: str, data: bytes, reason: str, deta
 
 
 def _report(_codec: Codec, *fields: Any) -> Report:
-    node, incarnation, number, version, ready, held, leaving = fields
+    node, incarnation, number, version, ready, held, leaving, proxy = fields
     pairs = tuple((slot, round_) for slot, round_ in ready)
-    return Report(node, incarnation, number, version, pairs, held, leaving)
+    return Report(node, incarnation, number, version, pairs, held, leaving, proxy)
 
 
 def _view(_codec: Codec, *fields: Any) -> View:

@@ -44,6 +44,7 @@ class Shard:
         transport: to the other nodes and the coordinator.
         host: runs the entities.
         options: limits; the same for all nodes.
+        proxy: whether it only sends, and owns nothing.
         now: the time, in seconds.
     """
 
@@ -55,10 +56,12 @@ class Shard:
         host: Host,
         options: HandoffOptions | None = None,
         *,
+        proxy: bool = False,
         now: float,
     ) -> None:
         self.node = node
         self.incarnation = incarnation
+        self.proxy = proxy
         self.options = options or HandoffOptions()
         self.counts = ShardCounters()
         self.status: Literal["joining", "member", "left"] = "joining"
@@ -180,6 +183,7 @@ class Shard:
             ready,
             self.counts.held,
             self.leaving,
+            self.proxy,
         )
         self._transport.send(COORDINATOR, report)
 

@@ -97,6 +97,7 @@ class ShardedEntities:
         transport: to the other nodes and the coordinator.
         options: of the entities in memory.
         handoff: limits; the same for all nodes.
+        proxy: whether this node only sends, and has no entities.
         incarnation: higher than that of any start of this node before; the time when not given.
     """
 
@@ -110,6 +111,7 @@ class ShardedEntities:
         options: EntityOptions | None = None,
         *,
         handoff: HandoffOptions | None = None,
+        proxy: bool = False,
         incarnation: int | None = None,
     ) -> None:
         self.system = system
@@ -131,6 +133,7 @@ class ShardedEntities:
             self,
             self,
             handoff,
+            proxy=proxy,
             now=now,
         )
         self.entities = Entities(
