@@ -27,6 +27,8 @@ class Stage:
         """``+name`` for a start, ``-name`` for a stop in good order, ``!name`` for a failure."""
         self.handled: list[tuple[str, Any]] = []
         self.bad_starts = Counter[str]()
+        self.released = False
+        """Whether handlers that hang may end."""
 
     def take(self) -> list[str]:
         """The log since the last look."""
