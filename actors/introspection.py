@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-import sys
 import threading
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.counters import Counters, Counts
 from actors.future import Future, answer, fail
+from actors.processes.dump import log_dump
 
 if TYPE_CHECKING:
     from actors.cell import Cell
@@ -30,8 +28,6 @@ __all__ = [
     "read_state",
     "tree",
 ]
-
-logger = logging.getLogger("actors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,15 +239,8 @@ def dump_on_signal(system: ActorSystem, signum: int = signal.SIGUSR1) -> None:
 
     def handler(_signum: int, _frame: FrameType | None) -> None:
         # Not in the handler itself: it may have interrupted who holds the log's lock.
-        threading.Thread(target=_log_dump, args=(system,), name="actors-dump").start()
+        threading.Thread(
+            target=log_dump, args=(system.name, system.dump), name="actors-dump"
+        ).start()
 
     signal.signal(signum, handler)
-
-
-def _log_dump(system: ActorSystem) -> None:
-    logger.critical("dump of %s\n%s", system.name, dump(system))
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, frame in sys._current_frames().items():
-        if ident != threading.get_ident():
-            stack = "".join(traceback.format_stack(frame))
-            logger.critical("thread %s\n%s", names.get(ident, ident), stack)

@@ -231,6 +231,13 @@ class Node:
             await self._launch(supervisor, [spec])
             self._tell_gateway()
 
+    def dump(self) -> list[str]:
+        """Have every process log what its threads and actors do; returns their names."""
+        supervisor = self._supervisor
+        if supervisor is None:
+            return []
+        return [one.name for one in supervisor.children() if supervisor.dump(one.name)]
+
     async def _launch(self, supervisor: ProcessSupervisor, specs: Sequence[ProcessSpec]) -> None:
         try:
             await supervisor.start(specs)

@@ -77,6 +77,7 @@ async def _serve(config: Config, console: Console) -> int:
         loop.add_signal_handler(number, stop.set)
     with _progress(console, "starting"):
         node = Node(config, api=True)
+        loop.add_signal_handler(signal.SIGUSR1, node.dump)
         starting = loop.create_task(node.__aenter__())
         stopping = loop.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -83,6 +83,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
         make_loader(config, services),
         event,
     )
+    control.on_dump = shard.system.dump
     registrar: Registrar | None = None
     if keeper:
 

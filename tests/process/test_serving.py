@@ -49,6 +49,10 @@ def test_a_detached_node_gives_the_prompt_back_and_stops_when_told(tmp_path: Pat
     refused = caxton(tmp_path, "serve", "--agents", "examples/agents", "--port", "0", "--detach")
     assert refused.returncode == 78
     assert str(announced["pid"]) in refused.stderr
+    os.kill(announced["pid"], signal.SIGUSR1)
+    log = tmp_path / "caxton-data" / "logs" / "caxton.log"
+    until(lambda: "/shard-0  ActorSystem" in log.read_text(), "the dump of every process")
+    assert "dump of gateway" in log.read_text()
     assert caxton(tmp_path, "stop").returncode == 0
     until(lambda: not any(lives(one) for one in family), "the end of the children")
     assert caxton(tmp_path, "stop").returncode == 3
