@@ -46,7 +46,6 @@ class Turns(Mailbox):
         "ended_because",
         "handled",
         "made",
-        "redelivered",
         "suspended",
     )
 
@@ -61,8 +60,6 @@ class Turns(Mailbox):
         self.handled = 0
         self.made = 0
         """Instances made so far."""
-        self.redelivered = 0
-        """How often the message that failed last was given to a new instance."""
         self.ended_because = ""
         self._busy = False
         self._task: asyncio.Task[None] | None = None
@@ -98,7 +95,6 @@ class Turns(Mailbox):
                 if envelope.reply_to is not None:
                     self._answer(envelope, result)
                 self.handled += 1
-                self.redelivered = 0
             except BaseException as error:  # noqa: BLE001 - one actor's failure is its own
                 self.failed(envelope, error)
             if self._signals is not None:
@@ -165,9 +161,9 @@ class Turns(Mailbox):
         if now < envelope.deadline:
             return False
         future = envelope.reply_to
-        if future is not None:
-            fail(future, AskTimeout(self.path, 0.0))
-        self.system.counts.expired_asks += 1
+        # Its timer may have told the asker already, and counted it.
+        if future is not None and fail(future, AskTimeout(self.path, 0.0)):
+            self.system.counts.expired_asks += 1
         return True
 
     # --- async handlers ------------------------------------------------------------------------
@@ -193,7 +189,6 @@ class Turns(Mailbox):
                 if current.reply_to is not None:
                     self._answer(current, result)
                 self.handled += 1
-                self.redelivered = 0
             except BaseException as error:  # noqa: BLE001 - one actor's failure is its own
                 self.failed(current, error)
             current = None

@@ -1,12 +1,12 @@
-"""A model of mailbox, failure, restart and stop, run against random histories."""
+"""A model of mailbox, stash, failure, restart and stop of one actor, run against random
+histories."""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any
 
-import pykka
-from actors_support import Bench, Boom, cell_of
+from actors_machine_support import DIRECTIVES, Ledger, Subject, lane_of
+from actors_support import Bench, cell_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,35 +17,13 @@ from hypothesis.stateful import (
     rule,
 )
 
-from actors import Actor, ActorRef, MailboxFull, MailboxSpec, RestartPolicy
+from actors import ActorRef, MailboxSpec, RestartPolicy, Subscription, Terminated
 from actors.future import Future
 
 SENDERS = st.integers(0, 2)
-KINDS = st.sampled_from(["fine", "fine", "fine", "boom", "exit"])
-
-
-class Message(NamedTuple):
-    """What the machine sends: unique by sender and number."""
-
-    sender: int
-    number: int
-    kind: str
-
-
-class Subject(Actor):
-    """Writes down each handling, then does what the message says."""
-
-    def __init__(self, handled: list[Message]) -> None:
-        super().__init__()
-        self.handled = handled
-
-    def on_receive(self, message: Message) -> Message:
-        self.handled.append(message)
-        if message.kind == "boom":
-            raise Boom(message)
-        if message.kind == "exit":
-            raise SystemExit
-        return message
+KINDS = st.sampled_from(
+    ["fine", "fine", "fine", "boom", "stash", "stash", "open", "resume", "halt", "exit", "quit"]
+)
 
 
 class MailboxMachine(RuleBasedStateMachine):
@@ -53,7 +31,10 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @initialize(
         capacity=st.sampled_from([1, 3, 1_000]),
-        overflow=st.sampled_from(["fail", "drop_new", "drop_old", "spill"]),
+        overflow=st.sampled_from(["fail", "drop_new", "drop_old", "spill", "block"]),
+        lanes=st.sampled_from([1, 2]),
+        stash=st.sampled_from([0, 2, 1_000]),
+        leftovers=st.booleans(),
         policy=st.one_of(
             st.none(),
             st.builds(
@@ -65,51 +46,53 @@ class MailboxMachine(RuleBasedStateMachine):
                 max_backoff_s=st.just(4.0),
                 random_factor=st.just(0.0),
                 max_redeliveries=st.integers(0, 2),
+                directives=st.sampled_from([{}, DIRECTIVES]),
             ),
         ),
         throughput=st.integers(1, 4),
     )
     def start(
-        self, capacity: int, overflow: Any, policy: RestartPolicy | None, throughput: int
+        self,
+        capacity: int,
+        overflow: Any,
+        lanes: int,
+        stash: int,
+        leftovers: bool,
+        policy: RestartPolicy | None,
+        throughput: int,
     ) -> None:
         self.bench = Bench(throughput)
         self.policy = policy
-        self.handled: list[Message] = []
-        self.spilled: list[Message] = []
-        self.told: list[Message] = []
-        self.asked: dict[Message, Future[Any]] = {}
-        self.numbers = Counter[int]()
+        self.ledger = Ledger()
         self.stops: list[Future[Any]] = []
+        self.watches: list[tuple[Subscription, list[Terminated], bool]] = []
         spec = MailboxSpec(
             capacity,
             overflow,
-            (lambda envelope: self.spilled.append(envelope.message))
+            (lambda envelope: self.ledger.spilled.append(envelope.message))
             if overflow == "spill"
             else None,
+            lanes=lanes,
+            priority=lane_of if lanes > 1 else None,
+            stash=stash,
         )
-        self.spec = spec
         self.ref: ActorRef[Any] = self.bench.system.spawn(
-            Subject, self.handled, mailbox=spec, restart=policy
+            Subject,
+            self.ledger.handled,
+            mailbox=spec,
+            restart=policy,
+            leftovers=(lambda envelope: self.ledger.left_over.append(envelope.message))
+            if leftovers
+            else None,
         )
-
-    def message(self, sender: int, kind: str) -> Message:
-        self.numbers[sender] += 1
-        return Message(sender, self.numbers[sender], kind)
 
     @rule(sender=SENDERS, kind=KINDS)
     def tell(self, sender: int, kind: str) -> None:
-        message = self.message(sender, kind)
-        try:
-            self.ref.tell(message)
-        except pykka.ActorDeadError:
-            assert not self.ref.is_alive()
-        else:
-            self.told.append(message)
+        self.ledger.tell(self.ref, self.ledger.message(sender, kind))
 
-    @rule(sender=SENDERS, kind=KINDS)
-    def ask(self, sender: int, kind: str) -> None:
-        message = self.message(sender, kind)
-        self.asked[message] = self.ref.ask(message, block=False)
+    @rule(sender=SENDERS, kind=KINDS, limited=st.booleans())
+    def ask(self, sender: int, kind: str, limited: bool) -> None:
+        self.ledger.ask(self.ref, self.ledger.message(sender, kind), limited)
 
     @rule()
     def turn(self) -> None:
@@ -119,77 +102,68 @@ class MailboxMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.bench.dispatcher.advance(seconds)
 
+    @precondition(lambda self: len(self.watches) < 4)
+    @rule(cancel=st.booleans())
+    def watch(self, cancel: bool) -> None:
+        told: list[Terminated] = []
+        subscription = self.bench.system.watch(self.ref, told.append)
+        cancelled = cancel and self.ref.is_alive()
+        if cancelled:
+            subscription.cancel()
+        self.watches.append((subscription, told, cancelled))
+
     @precondition(lambda self: len(self.stops) < 2)
     @rule()
     def stop(self) -> None:
         self.stops.append(self.ref.stop(block=False))
 
-    @precondition(lambda self: bool(self.numbers) and not self.stops)
-    @rule()
-    def stop_now(self) -> None:
-        if sum(self.numbers.values()) > 6:
-            cell_of(self.ref).stop_now()
+    @precondition(lambda self: sum(self.ledger.numbers.values()) > 6)
+    @rule(kill=st.booleans())
+    def end_now(self, kill: bool) -> None:
+        cell = cell_of(self.ref)
+        if kill:
+            cell.kill()
+        else:
+            cell.stop_now()
 
     @invariant()
-    def nothing_is_both_done_and_dead(self) -> None:
-        if not hasattr(self, "bench"):
-            return
-        dead = Counter(self.bench.dead())
-        assert all(count == 1 for count in dead.values())
-        again = self.policy.max_redeliveries if self.policy else 0
-        for message, times in Counter(self.handled).items():
-            assert times <= 1 + (again if message.kind == "boom" else 0)
-            if message.kind == "fine":
-                assert message not in dead
+    def nothing_is_lost_doubled_or_overtaken(self) -> None:
+        if hasattr(self, "bench"):
+            again, directed = 0, False
+            if self.policy is not None:
+                again, directed = self.policy.max_redeliveries, bool(self.policy.directives)
+            self.ledger.check_now(self.bench.dead(), again, directed)
 
     @invariant()
-    def each_sender_keeps_its_order(self) -> None:
+    def who_watches_is_told_once_and_at_the_end(self) -> None:
         if not hasattr(self, "bench"):
             return
-        for sender in range(3):
-            mine = [message.number for message in self.handled if message.sender == sender]
-            assert mine == sorted(mine)
+        ended = bool(cell_of(self.ref).ended_because)
+        for _, told, cancelled in self.watches:
+            assert len(told) == (ended and not cancelled)
 
     def teardown(self) -> None:
         if not hasattr(self, "bench"):
             return
+        last = self.ref.stop(block=False)
         for _ in range(200):
             self.bench.dispatcher.advance(20.0)
-            if not cell_of(self.ref).depth:
+            if not self.ref.is_alive():
                 break
-        handled = set(self.handled)
-        dead = set(self.bench.dead())
-        spilled = set(self.spilled)
-        for message in self.told:
-            if message.kind == "fine":
-                assert (message in handled) + (message in dead) + (message in spilled) == 1
-            else:
-                assert (message in dead) + (message in spilled) == 1
-        assert not spilled & (handled | dead)
-        for message, future in self.asked.items():
-            if message in spilled:
-                continue
-            try:
-                answer = future.get(timeout=0)
-            except Boom:
-                assert message.kind == "boom"
-                assert message in handled
-                assert message not in dead
-            except MailboxFull:
-                assert message in dead
-                assert message not in handled
-            except pykka.ActorDeadError:
-                assert not self.ref.is_alive()
-                assert message not in handled or message.kind == "exit"
-            else:
-                assert answer == message
-                assert message in handled
-        for stopped in self.stops:
+        for stopped in [*self.stops, last]:
             assert stopped.get(timeout=0) in (True, False)
-            assert not self.ref.is_alive()
+        self.who_watches_is_told_once_and_at_the_end()
+        self.nothing_is_lost_doubled_or_overtaken()
+        expired = self.ledger.check_end(self.bench.dead())
         kinds = self.bench.kinds()
-        assert kinds.count("stopped") == (not self.ref.is_alive())
-        assert (len(self.bench.system) == 0) == (not self.ref.is_alive())
+        assert kinds.count("stopped") == 1
+        counters = self.bench.system.counters()
+        assert (counters.actors, counters.waiting, counters.stashed) == (0, 0, 0)
+        assert counters.failures == kinds.count("failed")
+        assert counters.restarts == kinds.count("restarted")
+        assert counters.overflows == kinds.count("overflow")
+        assert counters.expired_asks == expired
+        assert sum(counters.dead_letters.values()) == len(self.bench.letters)
 
 
 TestMailboxMachine = MailboxMachine.TestCase
