@@ -53,6 +53,7 @@ __all__ = [
     "NotAuthorized",
     "NotFound",
     "ObservabilityError",
+    "PoisonMessage",
     "Postponed",
     "PromptTemplateInvalid",
     "ProtocolViolation",
@@ -204,6 +205,16 @@ class AgentNotResponding(AgentError):
     text = "agent `{agent}` is {state} and takes no messages"
     remedy = "Look at its state with `caxton agent ls`; start it or wait for its restart."
     retryable = True
+
+
+class PoisonMessage(AgentError):
+    """The process of the agent died each time it was given this message alone."""
+
+    code = "POISON_MESSAGE"
+    status = 502
+    title = "Poison message"
+    text = "the process of agent `{agent}` died {kills} times on this message"
+    remedy = "Mend the agent, then try the dead letter again with `caxton dead-letter retry`."
 
 
 class Postponed(AgentError):

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from caxton.errors import CaxtonError
 from caxton.message import Message
+from caxton.storage.records import Recovered, RetryRecord
 
 __all__ = ["Accepted", "Handling", "Origin"]
 
@@ -51,8 +52,9 @@ class Handling(Protocol):
 class Accepted:
     """One accepted message at its conversation's shard."""
 
-    __slots__ = ("accepted_at", "attempts", "delivery_count", "due", "message", "origin", "raw",
-                 "reference", "resumes", "router", "sequence", "target")  # fmt: skip
+    __slots__ = ("accepted_at", "attempts", "deaths", "delivery_count", "due", "kills", "message",
+                 "origin", "raw", "reference", "resumes", "router", "sequence",
+                 "target")  # fmt: skip
 
     def __init__(
         self,
@@ -70,10 +72,32 @@ class Accepted:
         self.router = router
         self.delivery_count = delivery_count
         self.attempts = 0
+        self.deaths = 0
+        """How often its process died while it was pending."""
+        self.kills = 0
+        """How often its process died while it was on trial."""
         self.due = 0
         """When it comes again, in milliseconds since 1970; 0 for now."""
         self.resumes = b""
         self.target: bytes | None = None
+
+    def take_up(self, recovered: Recovered) -> bool:
+        """Go on where the last run was; whether the journal has to note that it died."""
+        retry = recovered.retries.get(self.sequence)
+        if retry is not None:
+            self.attempts = retry.attempts
+            self.due = retry.due
+            self.deaths = retry.deaths
+            self.kills = retry.kills
+            self.delivery_count = max(retry.attempts, 1 if retry.due else 2)
+        if recovered.died:
+            self.deaths += 1
+            self.kills += self.sequence == recovered.trial
+        return recovered.died
+
+    def retry_record(self, due: int) -> RetryRecord:
+        """What the journal notes of it, when it comes again at ``due``."""
+        return RetryRecord(self.attempts, due, self.deaths, self.kills)
 
     def done(self, outputs: Sequence[Message]) -> None:
         """Handled by an agent of this process."""

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from caxton.agents.directory import Directory
-from caxton.errors import AgentFailed, AgentNotFound, CaxtonError, Postponed
+from caxton.errors import AgentFailed, AgentNotFound, CaxtonError, PoisonMessage, Postponed
 from caxton.message import Message
 from caxton.routing.accepted import Accepted, Handling
 from caxton.routing.retries import Retries
+from caxton.routing.trials import KILLS, SUSPECT, Trials
 from caxton.types import RetryDelayMs, format_id, parse_id
 
 __all__ = ["Delivery", "LocalAgents", "RemoteShards"]
@@ -63,6 +64,7 @@ class Delivery:
         reload: reads a waiting message back from the journal.
         settled, buried: what ends a message (handled; dead with its last error).
         retrying: told that a message comes again after so many attempts, in so many seconds.
+        on_trial: notes that a suspect is delivered, then calls back.
         clock: monotonic seconds.
     """
 
@@ -78,6 +80,7 @@ class Delivery:
         settled: Callable[[Accepted, Sequence[Message]], None],
         buried: Callable[[Accepted, CaxtonError, str], None],
         retrying: Callable[[Accepted, float], None],
+        on_trial: Callable[[Accepted, Callable[[], None]], None],
     ) -> None:
         self._directory = directory
         self._shard = shard
@@ -91,6 +94,7 @@ class Delivery:
         self._queues: dict[bytes, _Queue] = {}
         self._kept = 0
         self.retries = Retries(RetryDelayMs.default or 1_000, self.deliver)
+        self.trials = Trials(on_trial, self.deliver)
         self._remote_flying: dict[int, dict[int, Accepted]] = {}
 
     @property
@@ -116,6 +120,10 @@ class Delivery:
         """Send ``accepted`` to an agent, now or when it has room."""
         accepted.target = agent_id
         if self.retries and self.retries.stopped(accepted, agent_id):
+            return
+        if (self.trials or accepted.deaths) and self.trials.takes(
+            accepted, agent_id, self._directory.shard(agent_id)
+        ):
             return
         queue = self._queues.get(agent_id)
         if queue is None:
@@ -156,10 +164,31 @@ class Delivery:
     def resend(self, shard: int) -> int:
         """Deliver again what ``shard`` lost when its process died."""
         flying = list(self._remote_flying.get(shard, {}).values())
+        guilty = self.trials.died(shard)
         for accepted in flying:
             accepted.delivery_count += 1
-            self._remote.deliver(shard, accepted)
+            accepted.deaths += 1
+            if accepted is guilty and accepted.kills >= KILLS:
+                self._remote_flying[shard].pop(accepted.sequence)
+                self.convict(accepted)
+            elif accepted is guilty or accepted.deaths < SUSPECT:
+                self._remote.deliver(shard, accepted)
+            else:
+                # It waits for its trial, and gives its place at the agent back meanwhile.
+                self._remote_flying[shard].pop(accepted.sequence)
+                if accepted.target is not None:
+                    self._release(accepted.target)
+                    self.deliver(accepted, accepted.target)
         return len(flying)
+
+    def convict(self, accepted: Accepted) -> None:
+        """A message kills its process: it is delivered no more."""
+        agent_id = accepted.target or accepted.message.receiver or b""
+        error = PoisonMessage(agent=self._directory.name(agent_id), kills=accepted.kills)
+        if accepted.target is not None:
+            self._release(accepted.target)
+            self.trials.ended(accepted, self._directory.shard(accepted.target))
+        self._buried(accepted, error, "")
 
     def _release(self, agent_id: bytes) -> None:
         queue = self._queues[agent_id]
@@ -186,6 +215,8 @@ class Delivery:
         if agent_id is not None:
             self._queues[agent_id].failures = 0
             self._release(agent_id)
+            if self.trials:
+                self.trials.ended(accepted, self._directory.shard(agent_id))
         self._settled(accepted, outputs)
 
     def failed(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
@@ -195,6 +226,8 @@ class Delivery:
             self._buried(accepted, error, traceback)
             return
         self._release(agent_id)
+        if self.trials:
+            self.trials.ended(accepted, self._directory.shard(agent_id))
         if isinstance(error, Postponed):
             accepted.resumes = parse_id(error.fields["after"], "after")
             accepted.delivery_count += 1

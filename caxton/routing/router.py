@@ -27,9 +27,10 @@ from caxton.routing.admission import Admission
 from caxton.routing.capabilities import CapabilityResolver
 from caxton.routing.delivery import Delivery, LocalAgents, RemoteShards
 from caxton.routing.submission import Counters, Owed, Submission
+from caxton.routing.trials import KILLS
 from caxton.storage.group_commit import GroupCommit
 from caxton.storage.journal import Journal
-from caxton.storage.records import Batch, DeadRecord, RetryRecord
+from caxton.storage.records import Batch, DeadRecord
 from caxton.types import derived_id, format_id
 
 __all__ = ["Router", "RouterActor"]
@@ -117,6 +118,7 @@ class Router:
             settled=self._settle,
             buried=self._bury,
             retrying=self._retrying,
+            on_trial=self._on_trial,
         )
         self.resolver = CapabilityResolver(directory, self.delivery.load, self.delivery.health)
         self.conversations = OpenConversations(
@@ -224,7 +226,9 @@ class Router:
             self._bury(accepted, AgentNotFound(agent=text, near=self.directory.near(text)), "")
             return
         self.routing_us.add(int((self._clock() - accepted.accepted_at) * 1e6))
-        if accepted.due:
+        if accepted.kills >= KILLS:
+            self.delivery.convict(accepted)
+        elif accepted.due:
             self.delivery.later(accepted, agent_id, (accepted.due - self.now_ms()) / 1_000)
             accepted.due = 0
         else:
@@ -268,7 +272,13 @@ class Router:
 
     def _retrying(self, accepted: Accepted, delay_s: float) -> None:
         due = self.now_ms() + int(delay_s * 1_000)
-        self.journal.retry(accepted.sequence, RetryRecord(accepted.attempts, due))
+        self.journal.retry(accepted.sequence, accepted.retry_record(due))
+        self.commit.kick()
+
+    def _on_trial(self, accepted: Accepted, begin: Callable[[], None]) -> None:
+        """A suspect goes to its agent once the journal knows which one it is."""
+        self.journal.note_trial(accepted.sequence)
+        self._owed.trials.append(begin)
         self.commit.kick()
 
     def _bury(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
@@ -379,6 +389,8 @@ class Router:
             origin.duplicate([reference], disk=self.disk)
         for origin, raw, message in owed.replies:
             origin.replied(raw, message)
+        for begin in owed.trials:
+            begin()
         for origin, message in owed.lookups:
             self._look_up_reply(origin, message)
 
@@ -416,13 +428,11 @@ class Router:
             message = decode(raw)
             conversation = self.conversations.get(message)
             accepted = Accepted(message, raw, sequence, now, self, delivery_count=2)
-            retry = recovered.retries.get(sequence)
-            if retry is not None:
-                accepted.attempts = retry.attempts
-                accepted.delivery_count = retry.attempts
-                accepted.due = retry.due
+            if accepted.take_up(recovered):
+                self.journal.retry(sequence, accepted.retry_record(accepted.due))
             conversation.told += 1
             conversation.tell(accepted)
+        self.commit.kick()
         if recovered.pending:
             logger.info("recovered %d pending messages", len(recovered.pending))
         return len(recovered.pending)

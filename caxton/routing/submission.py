@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -36,10 +36,11 @@ class Counters(msgspec.Struct):
 class Owed:
     """What is owed to the outside once the open batch is committed."""
 
-    __slots__ = ("acks", "duplicates", "lookups", "replies")
+    __slots__ = ("acks", "duplicates", "lookups", "replies", "trials")
 
     def __init__(self) -> None:
         self.acks: list[tuple[Origin, int, float]] = []
         self.duplicates: list[tuple[Origin, int]] = []
         self.replies: list[tuple[Origin, bytes, Message]] = []
         self.lookups: list[tuple[Origin, Message]] = []
+        self.trials: list[Callable[[], None]] = []

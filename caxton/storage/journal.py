@@ -67,6 +67,8 @@ class Journal:
         self._number = state.commit
         self._replay_from = state.replay_from
         self._next = state.next_sequence
+        self._last = state
+        self._trial = 0
         self._pending: set[int] = set()
         self._stored: set[int] = set()
         self._retried: set[int] = set()
@@ -124,6 +126,11 @@ class Journal:
         self._open.retries[sequence] = record
         self._retried.add(sequence)
 
+    def note_trial(self, sequence: int) -> None:
+        """Note in the open batch which message is on trial; 0 for none."""
+        self._trial = sequence
+        self._open.noted = True
+
     def remove_dead(self, sequence: int) -> None:
         """Remove a dead letter in the open batch."""
         self._open.raised.append(sequence)
@@ -166,7 +173,8 @@ class Journal:
         number = self._number + 1
         following = batch.first + len(batch.messages)
         record = self._encode(LogRecord(batch.first, batch.messages, batch.handled))
-        state = self._encode(State(number, following, batch.replay_from))
+        self._last = State(number, following, batch.replay_from, self._trial)
+        state = self._encode(self._last)
         tables = self._env.tables
         dead_letters = self.dead_letters
         with storage_errors(self.name), self._env.lmdb.begin(write=True) as txn:
@@ -275,7 +283,10 @@ class Journal:
         pending.extend((seq, raw) for seq, raw in replay if seq not in handled)
         self._pending = {sequence for sequence, _ in pending}
         self._retried = set(retries)
-        return Recovered(pending, replay, retries)
+        raw_state = self._env.read("meta", b"state")
+        last = self._last
+        died = raw_state is not None and not last.closed
+        return Recovered(pending, replay, retries, last.trial if died else 0, died)
 
     def newest(self, count: int) -> list[bytes]:
         """The newest ``count`` messages that are kept, oldest first."""
@@ -399,6 +410,10 @@ class Journal:
             self._env.lmdb.sync(True)
 
     def close(self) -> None:
-        """Flush and close."""
+        """Say that this run ended in good order, flush and close."""
+        if self._env.read("meta", b"state") is not None:
+            state = msgspec.structs.replace(self._last, trial=0, closed=True)
+            with storage_errors(self.name), self._env.lmdb.begin(write=True) as txn:
+                txn.put(b"state", self._encode(state), db=self._env.tables["meta"])
         self.sync()
         self._env.close()

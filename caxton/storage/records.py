@@ -33,11 +33,15 @@ class DeadRecord(msgspec.Struct, array_like=True, frozen=True):
 
 
 class RetryRecord(msgspec.Struct, array_like=True, frozen=True):
-    """A pending message that failed for the moment and comes again."""
+    """A pending message that failed for the moment, or that its process died with."""
 
     attempts: int
     due: int
-    """Milliseconds since 1970."""
+    """Milliseconds since 1970; 0 for at once."""
+    deaths: int = 0
+    """How often its process died while it was pending."""
+    kills: int = 0
+    """How often its process died while it was on trial."""
 
 
 class State(msgspec.Struct, array_like=True, frozen=True):
@@ -46,6 +50,10 @@ class State(msgspec.Struct, array_like=True, frozen=True):
     commit: int
     next_sequence: int
     replay_from: int
+    trial: int = 0
+    """The message that is on trial; 0 for none."""
+    closed: bool = False
+    """Whether the run ended in good order."""
 
 
 class Batch:
@@ -57,6 +65,8 @@ class Batch:
         self.handled: list[int] = []
         self.dead: list[DeadRecord] = []
         self.retries: dict[int, RetryRecord] = {}
+        self.noted = False
+        """Whether what is on trial has changed."""
         self.raised: list[int] = []
         """Dead letters that go: tried again or discarded."""
         self.conversations: list[tuple[bytes, bytes]] = []
@@ -81,6 +91,7 @@ class Batch:
             or self.forgotten
             or self.retries
             or self.raised
+            or self.noted
         )
 
 
@@ -93,3 +104,7 @@ class Recovered(msgspec.Struct):
     """Messages that conversation snapshots may miss, in order."""
     retries: dict[int, RetryRecord]
     """Of the pending ones."""
+    trial: int
+    """The message that was on trial when the last run died; 0 for none."""
+    died: bool
+    """Whether the last run did not end in good order."""

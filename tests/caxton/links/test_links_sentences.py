@@ -289,6 +289,7 @@ def test_a_late_report_settles_only_its_own_message() -> None:
         settled=lambda one, outputs: None,
         buried=lambda one, error, traceback: None,
         retrying=lambda one, delay_s: None,
+        on_trial=lambda one, begin: begin(),
     )
     mine = accepted(7, Router())
     delivery.deliver(mine, receiver)
