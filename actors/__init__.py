@@ -10,6 +10,12 @@ from actors.counters import Counters, TurnCounters
 from actors.dispatch.cooperative import CooperativeDispatcher
 from actors.dispatch.dispatcher import Dispatcher
 from actors.dispatch.threads import PinnedDispatcher, PoolDispatcher
+from actors.entities.address import Entity, EntityRef
+from actors.entities.cluster import CoordinatorNode, EntityNode
+from actors.entities.entities import Entities
+from actors.entities.handoff import HandoffOptions
+from actors.entities.options import EntityCounters, EntityOptions
+from actors.entities.sharded import ShardedEntities
 from actors.errors import (
     ActorError,
     AskCycle,
@@ -63,16 +69,24 @@ __all__ = [
     "Clock",
     "ControlChannel",
     "CooperativeDispatcher",
+    "CoordinatorNode",
     "Counters",
     "DeadLetter",
     "DeadLetters",
     "Dispatcher",
+    "Entities",
+    "Entity",
+    "EntityCounters",
+    "EntityNode",
+    "EntityOptions",
+    "EntityRef",
     "EntityUnavailable",
     "Event",
     "EventStream",
     "FrameError",
     "Future",
     "HandlerCancelled",
+    "HandoffOptions",
     "Identity",
     "Link",
     "LinkClient",
@@ -93,6 +107,7 @@ __all__ = [
     "ReplyTo",
     "RestartPolicy",
     "RestartTracker",
+    "ShardedEntities",
     "StartFailed",
     "StashFull",
     "Subscription",

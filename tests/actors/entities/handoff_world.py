@@ -21,7 +21,7 @@ from actors.entities.shard import Shard
 class Node:
     """A node: its shard, its host of entities with mailboxes, its transport."""
 
-    def __init__(self, world: World, name: str, incarnation: int) -> None:
+    def __init__(self, world: World, name: str, incarnation: int, *, proxy: bool) -> None:
         self.world = world
         self.name = name
         self.alive = True
@@ -31,7 +31,7 @@ class Node:
         self.mail: dict[str, deque[Any]] = {}
         """Entities in memory, and what waits for them."""
         self.stopping: dict[int, Callable[[Payloads], None]] = {}
-        self.shard = Shard(name, incarnation, self, self, world.options, now=world.now)
+        self.shard = Shard(name, incarnation, self, self, world.options, proxy=proxy, now=world.now)
 
     # --- transport -------------------------------------------------------------------------------
 
@@ -111,6 +111,8 @@ class World:
         self.lost: list[Any] = []
         self.rounds: dict[int, int] = defaultdict(int)
         self.kills = 0
+        self.cut: set[str] = set()
+        """Nodes that the coordinator does not hear, nor they it."""
         self.sent: list[tuple[str, Any]] = []
         self.downs = 0
         self._incarnations = 0
@@ -129,12 +131,12 @@ class World:
 
     # --- what may happen -------------------------------------------------------------------------
 
-    def join(self, name: str) -> None:
+    def join(self, name: str, *, proxy: bool = False) -> None:
         self._incarnations += 1_000
         for pair in list(self.data):
             if pair[1] == name:
                 del self.data[pair]
-        self.nodes[name] = Node(self, name, self._incarnations)
+        self.nodes[name] = Node(self, name, self._incarnations, proxy=proxy)
         self.nodes[name].shard.tick(self.now)
 
     def crash(self, name: str, *, told: bool) -> None:
@@ -168,7 +170,7 @@ class World:
         sender, name, message = self.control[place]
         if not again:
             del self.control[place]
-        if drop:
+        if drop or sender in self.cut or name in self.cut:
             return
         if name == COORDINATOR:
             self.coordinator.receive(message, self.now)
@@ -214,6 +216,7 @@ class World:
 
     def settle(self) -> None:
         """Let everything come to an end, without further faults."""
+        self.cut.clear()
         for node in self.nodes.values():
             if node.paused:
                 node.paused = False

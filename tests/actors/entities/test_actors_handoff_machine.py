@@ -134,6 +134,20 @@ class Quiet(RuleBasedStateMachine):
                 node.shard.tick(self.world.now)
 
     @precondition(lambda self: self.crashes and self.world.now > self.calm_until)
+    @rule(name=st.sampled_from(NAMES))
+    def cut(self, name: str) -> None:
+        """The coordinator and a node that runs do not hear each other, or do again."""
+        self.world.downs += 1
+        self.world.cut ^= {name}
+
+    @precondition(lambda self: self.crashes)
+    @rule()
+    def wait_out_a_lease(self) -> None:
+        for _ in range(7):
+            self.world.wait(2.0)
+            self.world.work()
+
+    @precondition(lambda self: self.crashes and self.world.now > self.calm_until)
     @rule()
     def restart_coordinator(self) -> None:
         self.calm_until = self.world.now + 30
