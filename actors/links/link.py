@@ -209,6 +209,8 @@ class Link:
 
     def _say_hello(self) -> None:
         pending = self._unconfirmed or self._waiting
+        # The hello confirms too; what is handled from here on is confirmed after the peer's.
+        self._confirmed = self._handled
         hello = Hello(
             PROTOCOL,
             self._identity.name,
@@ -262,6 +264,7 @@ class Link:
         self._unconfirmed_size = 0
         self._unconfirmed_messages = 0
         self._up = True
+        self._schedule_confirm()
         self.counters.connections += 1
         loop = asyncio.get_running_loop()
         self._last_heard = loop.time()

@@ -687,6 +687,31 @@ class TestHandled:
         assert left.counters.connections == 3
         pair.close()
 
+    async def test_what_is_handled_between_the_hellos_is_confirmed(self) -> None:
+        """Also when nothing else goes over the link afterwards."""
+        taken: list[int] = []
+
+        def later(link: Link, kind: int, payload: bytes) -> object:
+            taken.append(link.receiving)
+            return LATER
+
+        left = _link("left", "right", later)
+        right = _link("right", "left", lambda link, kind, payload: None)
+        pair = FlakyPair(left, right, seed=1)
+        pair.connect()
+        right.send(1, b"x")
+        await until(lambda: taken == [1])
+        said_hello = left._say_hello
+
+        def hello_then_handle() -> None:
+            said_hello()
+            left.handled(1)
+
+        left._say_hello = hello_then_handle  # type: ignore[method-assign]  # the moment in between
+        pair.cut()
+        await until(lambda: right.confirmed == 1)
+        pair.close()
+
     async def test_a_frame_that_always_fails_is_skipped(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
