@@ -367,7 +367,7 @@ async def test_stop_ends_who_hears_no_drain(watched: Watched) -> None:
             ProcessSpec("slow", mains.stubborn, (True,)),
         ]
     )
-    assert await supervisor.stop(0.8) is False
+    assert await supervisor.stop(4) is False
     ends = {name: text for kind, name, text in watched.events if kind == "exited"}
     assert "exit code 0" in ends["slow"]
     assert "signal SIGKILL" in ends["deaf"]
