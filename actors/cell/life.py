@@ -13,7 +13,7 @@ from actors.cell.turns import Turns
 from actors.errors import NoLoop
 from actors.future import answer
 from actors.mailbox.spec import MailboxSpec
-from actors.watch import claim_end, tell_watchers, unwatch_all
+from actors.watch import Terminated, claim_end, tell_watchers, unwatch_all, watch_cell
 
 if TYPE_CHECKING:
     from actors.actor import Actor
@@ -148,18 +148,34 @@ class Life(Turns):
             return None
         if actor.supervises:
             asked = self.current.reply_to if self.current is not None else None
-            if self.current is not None:
+            if self.current is None or asked is None:
+                then_answer = then
+            else:
                 self.current.reply_to = None
+                then_answer = self._answering(asked, then)
 
             def children_ended() -> None:
-                self._let_go(then)
-                if asked is not None:
-                    answer(asked, None)
+                self._let_go(then_answer)
 
             supervisor: Any = actor
             supervisor.end_children(children_ended)
             return None
         return self._let_go(then)
+
+    def _answering(self, asked: Any, then: Callable[[], None]) -> Callable[[], None]:
+        """``then``, with an answer to who asked for the stop; also when a kill comes before it."""
+
+        def ended(_terminated: Terminated) -> None:
+            answer(asked, None)
+
+        killed = watch_cell(self._cell(), ended)
+
+        def then_answer() -> None:
+            then()
+            killed.cancel()
+            answer(asked, None)
+
+        return then_answer
 
     def _let_go(self, then: Callable[[], None]) -> Coroutine[Any, Any, None] | None:
         actor = self.actor

@@ -145,9 +145,11 @@ class Supervisor(Actor):
             return
         if kind == "ended":
             child.cell = None
-            if child.state == "halting" and detail != "killed":
-                # It ended for good before it could be halted: nothing to start again.
+            if child.state in ("halting", "restarting") and detail != "killed":
+                # It ended for good on its way down or up: nothing to start again.
                 self._ended(child, detail)
+                self._procedures.told(child, kind, detail)
+                return
         elif child.state == "stopping":
             if kind in _DOWN:
                 # There is no instance left that could stop in its turn.
@@ -283,11 +285,14 @@ class Supervisor(Actor):
                 yield Wait((), ENDED, delay)
             failed = None
             for child in group:
+                if child.state != "restarting":
+                    # It has ended meanwhile, or was started by command after that.
+                    continue
                 self._launch(child)
                 wait = Wait([child], STARTED)
                 yield wait
                 kind, error = wait.results[child]
-                if kind != "started":
+                if kind != "started" and child.state == "restarting":
                     failed = child
                     break
 
@@ -326,6 +331,8 @@ class Supervisor(Actor):
         for child in list(self._children.values()):
             if child.cell is not None:
                 child.cell.kill()
+        # In its own turn: who waits for something it was about to do is told so.
+        self._cell.signal(self._abort)
 
     def lets_go(self, cell: Cell) -> bool:
         """Whether a child that stops itself has ended for good. Any thread."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from actors_support import cell_of
+from pykka import ActorDeadError
 from supervision_bench import TreeBench, Worker
 
-from actors import Supervisor, SupervisorSpec
+from actors import ChildError, Supervisor, SupervisorSpec
 from actors.testkit import SyncDispatcher
 
 
@@ -182,8 +183,6 @@ def test_start_child_while_the_supervisor_gives_up(bench: TreeBench) -> None:
 
 def test_start_child_while_the_supervisor_stops(bench: TreeBench) -> None:
     """As for any actor that has stopped."""
-    import pykka
-
     child, turns = held(bench, "b")
     supervisor = bench.supervise(bench.workers("a"))
     started = supervisor.start_child(child)
@@ -197,7 +196,7 @@ def test_start_child_while_the_supervisor_stops(bench: TreeBench) -> None:
     turns.run()
     bench.run()
     for asked in (waiting, late):
-        with pytest.raises(pykka.ActorDeadError):
+        with pytest.raises(ActorDeadError):
             asked.get(timeout=0)
     assert len(bench.system) == 0
 
@@ -217,6 +216,76 @@ def test_a_stop_that_comes_while_the_supervisor_gives_up(bench: TreeBench) -> No
     assert bench.now(stopped) is True
     assert [event.kind for event in bench.events].count("gave_up") == 1
     assert len(bench.system) == 0
+
+
+def test_a_kill_that_comes_while_the_supervisor_stops(bench: TreeBench) -> None:
+    """Who asked for the stop is answered."""
+    child, turns = held(bench, "b")
+    supervisor = bench.supervise(bench.workers("a"))
+    supervisor.start_child(child)
+    settle(bench, turns)
+    stopped = supervisor.stop(block=False)
+    bench.run()
+    cell_of(supervisor.ref).kill()
+    assert bench.now(stopped) is True
+    assert len(bench.system) == 0
+
+
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+@pytest.mark.parametrize("then", ["nothing", "delete", "restart"])
+def test_a_child_that_is_ended_by_hand_in_the_back_off_of_its_group(
+    bench: TreeBench, strategy: Any, then: str
+) -> None:
+    """It stays down, may be deleted or started by command, and the others come up."""
+    children = bench.workers("abc", min_backoff_s=1.0, random_factor=0.0)
+    supervisor = bench.supervise(children, strategy=strategy)
+    ref = bench.ref(supervisor, "b")
+    bench.tell(supervisor, "a", "boom")
+    cell_of(ref).stop_now()
+    bench.run()
+    assert bench.states(supervisor)["b"] == "down"
+    if then == "delete":
+        bench.now(supervisor.delete_child("b"))
+    elif then == "restart":
+        bench.now(supervisor.restart_child("b"))
+    bench.advance(1.0)
+    expected = {"a": "idle", "b": "down", "c": "idle"}
+    if then == "delete":
+        del expected["b"]
+    elif then == "restart":
+        expected["b"] = "idle"
+    assert bench.states(supervisor) == expected
+    assert len(bench.paths()) == len(bench.system) == 1 + list(expected.values()).count("idle")
+
+
+def test_a_kill_answers_every_command(bench: TreeBench) -> None:
+    """Who waits for a start or a stop that will not be done any more is told so."""
+    child, turns = held(bench, "b")
+    supervisor = bench.supervise(bench.workers("a"))
+    started = supervisor.start_child(child)
+    copies = supervisor.start_copies(bench.worker("copy", dispatcher=turns), 3)
+    stops = [supervisor.stop_child(name) for name in "aba"]
+    bench.dispatcher.step()
+    bench.run()
+    cell_of(supervisor.ref).kill()
+    settle(bench, turns)
+    for asked in (started, copies, *stops[1:]):
+        with pytest.raises((ActorDeadError, ChildError)):
+            asked.get(timeout=0)
+    assert len(bench.system) == 0
+
+
+def test_a_permanent_supervisor_that_is_told_to_stop_answers_and_comes_back(
+    bench: TreeBench,
+) -> None:
+    """`supervisor`: a permanent child is always restarted, also when it is a supervisor."""
+    nested = bench.nested("inner", SupervisorSpec(children=bench.workers("b")))
+    supervisor = bench.supervise([nested])
+    ref = bench.ref(supervisor, "inner")
+    assert bench.now(ref.stop(block=False)) is True
+    assert bench.stage.take() == ["+b", "-b", "+b"]
+    assert bench.ref(supervisor, "inner") == ref
+    assert ref.inspect().watchers == 0
 
 
 def test_a_child_that_is_killed_in_its_back_off_costs_no_second_place(bench: TreeBench) -> None:
