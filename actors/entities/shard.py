@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 from actors.entities.handoff import (
@@ -32,6 +33,10 @@ from actors.entities.slot import ShardCounters, Slot
 __all__ = ["Shard", "ShardCounters"]
 
 logger = logging.getLogger("actors")
+
+
+_SLOTS_KNOWN = 16_384
+"""Ids of which the slot is remembered."""
 
 
 class Shard:
@@ -79,15 +84,14 @@ class Shard:
         """Nodes that messages may have been sent to."""
         self._byes: dict[str, int] = {}
         """Last incarnation of other nodes that said that no more comes of it."""
+        # Hashing would be half of what a message costs here.
+        self.slot_of = lru_cache(_SLOTS_KNOWN)(partial(slot_of, slots=self.options.slots))
+        """The slot of an entity id."""
         self._number = 0
         self._sent: dict[int, float] = {}
         self._lease_until = float("-inf")
         self._report_at = now
         self._news = False
-
-    def slot_of(self, entity_id: str) -> int:
-        """The slot of an entity."""
-        return slot_of(entity_id, self.options.slots)
 
     def owner_of(self, slot: int) -> str:
         """The node that owns a slot; empty when it moves or is not known."""
@@ -97,7 +101,7 @@ class Shard:
 
     def route(self, entity_id: str, payload: Any) -> None:
         """Have the entity handle a message, wherever it is."""
-        slot = self._slots[slot_of(entity_id, self.options.slots)]
+        slot = self._slots[self.slot_of(entity_id)]
         owner = slot.owner
         if not owner:
             self._hold(slot, entity_id, payload)
