@@ -16,6 +16,7 @@ __all__ = [
     "EntityUnavailable",
     "FaultInjected",
     "FrameError",
+    "FrameFailed",
     "HandlerCancelled",
     "LinkFull",
     "LinkRefused",
@@ -218,6 +219,36 @@ class RemoteError(ActorError):
         self.who = who
         self.reason = reason
         self.detail = detail
+
+
+class FrameFailed(ActorError):
+    """The owner of a link could not take a frame: what it raised is the cause.
+
+    The connection is closed and the frame comes again, until it has failed ``limit`` times; then it
+    is skipped and the link goes on.
+    """
+
+    code = "frame_failed"
+
+    def __init__(
+        self, peer: str, number: int, kind: int, times: int, limit: int, error: Exception
+    ) -> None:
+        then = "is skipped" if times >= limit else "comes again"
+        super().__init__(
+            f"frame {number} of kind {kind} from {peer} failed {times} of {limit} times and "
+            f"{then}: {type(error).__name__}: {error}"
+        )
+        self.__cause__ = error
+        self.peer = peer
+        self.number = number
+        self.kind = kind
+        self.times = times
+        self.limit = limit
+
+    @property
+    def skipped(self) -> bool:
+        """Whether it comes no more."""
+        return self.times >= self.limit
 
 
 class LinkRefused(ActorError):

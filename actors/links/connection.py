@@ -16,23 +16,35 @@ from actors.links.hello import HELLO, Hello
 if TYPE_CHECKING:
     from actors.links.link import Link
 
-__all__ = ["HELLO_TIMEOUT_S", "Connection"]
+__all__ = ["HELLO_BYTES", "HELLO_TIMEOUT_S", "Connection"]
 
 logger = logging.getLogger("actors.link")
 
 HELLO_TIMEOUT_S: Final = 5.0
+HELLO_BYTES: Final = 64 * 1024
+"""Largest first frame of a connection."""
 
 _hello_decoder = msgspec.msgpack.Decoder(Hello)
 
 
 class Connection(asyncio.Protocol):
-    """One socket. Knows frames; leaves their meaning to the link it is attached to."""
+    """One socket. Knows frames; leaves their meaning to the link it is attached to.
 
-    def __init__(self, hello: Callable[[Connection, Hello], None]) -> None:
+    Args:
+        hello: called with what the other side says first.
+        stranger: told why a connection was closed that belongs to no link.
+    """
+
+    def __init__(
+        self,
+        hello: Callable[[Connection, Hello], None],
+        stranger: Callable[[Exception], None] | None = None,
+    ) -> None:
         self.link: Link | None = None
         self.transport: asyncio.Transport | None = None
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(first_bytes=HELLO_BYTES)
         self._said_hello = hello
+        self._stranger = stranger
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -67,12 +79,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
-        if self.link is not None:
+        if self.link is not None and self.link.heard(self):
             self.link.blocked = True
 
     def resume_writing(self) -> None:
         """The socket takes bytes again."""
-        if self.link is not None:
+        if self.link is not None and self.link.heard(self):
             self.link.blocked = False
             self.link.flush()
 
@@ -80,7 +92,9 @@ class Connection(asyncio.Protocol):
         """Close with a reason."""
         name = self.link.peer if self.link else "a stranger"
         logger.warning("link with %s closed: %s", name, error)
-        if self.link is not None:
-            self.link.refused(error)
         if self.transport is not None:
             self.transport.abort()
+        if self.link is not None:
+            self.link.refused(error)
+        elif self._stranger is not None:
+            self._stranger(error)

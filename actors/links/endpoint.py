@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from actors.errors import LinkRefused
+from actors.errors import FrameFailed, LinkRefused
 from actors.links.connection import Connection
 from actors.links.hello import Hello, Identity, Window
 from actors.links.link import Link
@@ -57,6 +57,10 @@ class LinkServer:
         identity: who this side is.
         events: the owner.
         accept: whether a peer of this name may talk.
+        window: how much a peer may send before it is confirmed.
+        on_refused: told why a connection was closed for what came over it; the link is None for a
+            stranger.
+        on_poisoned: told of each frame that was skipped after it failed the owner several times.
     """
 
     def __init__(
@@ -67,12 +71,17 @@ class LinkServer:
         *,
         accept: Callable[[str], bool] = lambda name: True,
         window: Window | None = None,
+        on_refused: Callable[[Link | None, Exception], None] | None = None,
+        on_poisoned: Callable[[Link, FrameFailed], None] | None = None,
     ) -> None:
         self._path = path
         self._identity = identity
         self._events = events
         self._accept = accept
         self._window = window
+        self._on_refused = on_refused
+        self._on_poisoned = on_poisoned
+        self.strangers_refused = 0
         self._server: asyncio.Server | None = None
         self._strangers: weakref.WeakSet[Connection] = weakref.WeakSet()
         self.links: dict[str, Link] = {}
@@ -93,9 +102,14 @@ class LinkServer:
             os.umask(before)
 
     def _take(self) -> Connection:
-        connection = Connection(self._greeted)
+        connection = Connection(self._greeted, self._refused)
         self._strangers.add(connection)
         return connection
+
+    def _refused(self, error: Exception) -> None:
+        self.strangers_refused += 1
+        if self._on_refused is not None:
+            self._on_refused(None, error)
 
     def _make(self, name: str) -> Link:
         return Link(
@@ -105,6 +119,8 @@ class LinkServer:
             on_up=self._events.on_up,
             on_down=self._events.on_down,
             window=self._window,
+            on_refused=self._on_refused,
+            on_poisoned=self._on_poisoned,
         )
 
     def expect(self, name: str) -> Link:
@@ -139,7 +155,17 @@ class LinkServer:
 
 
 class LinkClient:
-    """Keeps one link to a server up: connects, and connects again, until closed."""
+    """Keeps one link to a server up: connects, and connects again, until closed.
+
+    Args:
+        path: of the server's socket.
+        identity: who this side is.
+        peer: name of the server.
+        events: the owner.
+        window: how much the server may send before it is confirmed.
+        on_refused: told why a connection was closed for what came over it.
+        on_poisoned: told of each frame that was skipped after it failed the owner several times.
+    """
 
     def __init__(
         self,
@@ -149,6 +175,8 @@ class LinkClient:
         events: LinkEvents,
         *,
         window: Window | None = None,
+        on_refused: Callable[[Link, Exception], None] | None = None,
+        on_poisoned: Callable[[Link, FrameFailed], None] | None = None,
     ) -> None:
         self._path = path
         self.link = Link(
@@ -158,6 +186,8 @@ class LinkClient:
             on_up=self._up,
             on_down=self._down,
             window=window,
+            on_refused=on_refused,
+            on_poisoned=on_poisoned,
         )
         self._events = events
         self._task: asyncio.Task[None] | None = None

@@ -1,12 +1,13 @@
 """Frames: length-prefixed msgpack, each with the batch of one sentence.
 
-Four bytes of length (big-endian), then a msgpack array of kind, sequence number and payload.
+Four bytes of length (big-endian), then a msgpack array of kind, sequence number, payload and the
+number of messages in it.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
@@ -26,19 +27,21 @@ class Frame(NamedTuple):
     kind: int
     sequence: int
     payload: bytes
+    messages: int = 1
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(tuple[int, int, bytes])
+_decoder = msgspec.msgpack.Decoder(tuple[int, _Count, bytes, _Count])
 
 
-def encode_frame(kind: int, sequence: int, payload: bytes) -> bytes:
+def encode_frame(kind: int, sequence: int, payload: bytes, messages: int = 1) -> bytes:
     """The bytes of a frame.
 
     Raises:
         FrameError: ``too_long``.
     """
-    body = _encode((kind, sequence, payload))
+    body = _encode((kind, sequence, payload, messages))
     if len(body) > MAX_FRAME:
         raise FrameError("too_long", f"{len(body):,} bytes, at most {MAX_FRAME:,} allowed")
     return _LENGTH.pack(len(body)) + body
@@ -49,10 +52,12 @@ class FrameDecoder:
 
     Args:
         max_bytes: largest body accepted.
+        first_bytes: largest body of the first frame: who has not said hello yet gets no memory.
     """
 
-    def __init__(self, max_bytes: int = MAX_FRAME) -> None:
+    def __init__(self, max_bytes: int = MAX_FRAME, first_bytes: int | None = None) -> None:
         self._max = max_bytes
+        self._limit = max_bytes if first_bytes is None else first_bytes
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -70,9 +75,9 @@ class FrameDecoder:
         try:
             while end - start >= 4:
                 length = _LENGTH.unpack_from(buffer, start)[0]
-                if length > self._max:
+                if length > self._limit:
                     raise FrameError(
-                        "too_long", f"{length:,} bytes announced, at most {self._max:,} allowed"
+                        "too_long", f"{length:,} bytes announced, at most {self._limit:,} allowed"
                     )
                 if end - start - 4 < length:
                     break
@@ -84,6 +89,7 @@ class FrameDecoder:
                 finally:
                     body.release()
                 start += 4 + length
+                self._limit = self._max
         finally:
             view.release()
             if start:

@@ -12,16 +12,19 @@ __all__ = [
     "HELLO",
     "PING",
     "PROTOCOL",
+    "VOID",
     "Hello",
     "Identity",
     "LinkCounters",
     "Window",
 ]
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 HELLO: Final = 100
 CONFIRM: Final = 101
 PING: Final = 102
+VOID: Final = 103
+"""A numbered frame whose content was withdrawn."""
 
 U64 = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -42,7 +45,7 @@ class Window(msgspec.Struct, frozen=True):
     """How much a producer may have unconfirmed, and how much may wait to be sent."""
 
     frames: int = 4_096
-    messages: int = 262_144
+    messages: int = 65_536
     size: int = 16 * 1024 * 1024
     """Bytes."""
     waiting: int = 256 * 1024 * 1024
@@ -76,11 +79,14 @@ class LinkCounters(msgspec.Struct):
     resent: int = 0
     """Frames among those sent that were sent before."""
     received_frames: int = 0
+    received_messages: int = 0
     received_bytes: int = 0
+    """Of payloads."""
     duplicates: int = 0
     """Frames that came again and were dropped."""
     poisoned: int = 0
     """Frames that failed again and again and were skipped."""
     refused: int = 0
     """Connections closed for what came over them."""
-    connections: int = 0
+    reconnects: int = 0
+    """Connections after the first on which both sides said hello."""

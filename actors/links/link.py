@@ -4,7 +4,7 @@ Each direction has sequence numbers. The consumer confirms cumulatively what it 
 it has handled when it says ``LATER``, and by that grants the producer a window in frames, messages
 and bytes; a paused consumer confirms nothing, so the producer stops. What is not confirmed is sent
 again after a reconnect, to the same process or to its replacement; a repeated frame is dropped by
-its number. A frame whose handling fails again and again is skipped and counted.
+its number. A frame whose handling fails again and again is skipped, counted and told.
 
 Both sides say hello first: protocol version, name, epoch (a number of the process's incarnation)
 and a secret token. A stranger, or a malformed or too long frame, closes the connection.
@@ -15,13 +15,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final
 
 import msgspec
 
-from actors.errors import FrameError, LinkFull, LinkRefused
+from actors.errors import FrameError, FrameFailed, LinkFull, LinkRefused
 from actors.links.connection import Connection
 from actors.links.frame import Frame, encode_frame
 from actors.links.hello import (
@@ -29,11 +28,13 @@ from actors.links.hello import (
     HELLO,
     PING,
     PROTOCOL,
+    VOID,
     Hello,
     Identity,
     LinkCounters,
     Window,
 )
+from actors.links.outbox import Outbox
 
 __all__ = ["LATER", "Link"]
 
@@ -49,8 +50,6 @@ LATER: Final = object()
 
 _encode = msgspec.msgpack.Encoder().encode
 _number_decoder = msgspec.msgpack.Decoder(int)
-_Sent = tuple[int, bytes, int]
-"""Number, bytes and messages of a frame."""
 
 
 class Link:
@@ -64,7 +63,10 @@ class Link:
             called with the number that ``receiving`` had during the call.
         on_up: called after each hello; True when the other side is a new process.
         on_down: called when the connection is gone.
+        window: how much the other side may send before it is confirmed here, and how much may wait
+            to be sent.
         on_refused: told why a connection was closed for what came over it.
+        on_poisoned: told of a frame that was skipped after it failed ``ATTEMPTS`` times.
     """
 
     def __init__(
@@ -77,10 +79,10 @@ class Link:
         on_down: Callable[[Link], None],
         window: Window | None = None,
         on_refused: Callable[[Link, Exception], None] | None = None,
+        on_poisoned: Callable[[Link, FrameFailed], None] | None = None,
     ) -> None:
         self.peer = peer
         self.blocked = False
-        self.counters = LinkCounters()
         self.receiving = 0
         """Number of the frame that ``on_frame`` is called with."""
         self._identity = identity
@@ -88,18 +90,15 @@ class Link:
         self._on_up = on_up
         self._on_down = on_down
         self._on_refused = on_refused
+        self._on_poisoned = on_poisoned
+        self._counters = LinkCounters()
+        self._outbox = Outbox(self._counters)
         self._window = window or Window()
         self._granted = self._window
         self._connection: Connection | None = None
         self._up = False
+        self._greetings = 0
         self._next = 1
-        self._highest = 0
-        """The highest number sent."""
-        self._waiting: deque[_Sent] = deque()
-        self._waiting_size = 0
-        self._unconfirmed: deque[_Sent] = deque()
-        self._unconfirmed_size = 0
-        self._unconfirmed_messages = 0
         self._peer_epoch = 0
         self._taken = 0
         self._handled = 0
@@ -125,28 +124,50 @@ class Link:
     @property
     def waiting(self) -> int:
         """Bytes that wait for the window or the connection, unconfirmed ones included."""
-        return self._waiting_size + self._unconfirmed_size
+        return self._outbox.unsent_size + self._outbox.size
 
-    def send(self, kind: int, payload: bytes, messages: int = 1) -> int:
+    @property
+    def sent(self) -> int:
+        """The highest number that was ever sent; above it, nobody has seen anything."""
+        return self._outbox.sent
+
+    @property
+    def confirmed(self) -> int:
+        """The last number up to which the other side has confirmed everything."""
+        return self._outbox.first(self._next) - 1
+
+    def counters(self) -> LinkCounters:
+        """What was counted so far."""
+        return msgspec.structs.replace(self._counters)
+
+    def send(self, kind: int, payload: bytes, messages: int = 1, *, bounded: bool = True) -> int:
         """Send a frame that carries so many messages; returns its number.
 
-        Never blocks; while the link is down, frames wait.
+        Never blocks; while the link is down, frames wait. An owner that bounds what it sends by
+        other means, and cannot do without it, sends it unbounded.
 
         Raises:
             LinkFull: what waits reached its bound; nothing was sent.
             FrameError: the payload is too long.
         """
-        if self._waiting_size + len(payload) > self._window.waiting:
-            raise LinkFull(self.peer, self._waiting_size, self._window.waiting)
+        outbox = self._outbox
+        if bounded and outbox.unsent_size + len(payload) > self._window.waiting:
+            raise LinkFull(self.peer, outbox.unsent_size, self._window.waiting)
         number = self._next
-        data = encode_frame(kind, number, payload)
-        self._waiting.append((number, data, messages))
-        self._waiting_size += len(data)
+        outbox.add(number, encode_frame(kind, number, payload, messages), messages)
         self._next += 1
         if not self._flush_scheduled and self._up:
             self._flush_scheduled = True
             asyncio.get_running_loop().call_soon(self.flush)
         return number
+
+    def withdraw(self, numbers: Container[int]) -> None:
+        """Take back the content of frames: who gets them from now on gets nothing.
+
+        For ``on_up``, when nothing is under way on the connection: what the last one carried may
+        have been taken.
+        """
+        self._outbox.withdraw(numbers)
 
     def flush(self) -> None:
         """Write what the window allows, in one call."""
@@ -154,36 +175,8 @@ class Link:
         transport = self._connection.transport if self._connection else None
         if not self._up or transport is None or self.blocked:
             return
-        granted = self._granted
-        unconfirmed = self._unconfirmed
-        counters = self.counters
-        parts = []
-        while (
-            self._waiting
-            and len(unconfirmed) < granted.frames
-            and (
-                (
-                    self._unconfirmed_size < granted.size
-                    and self._unconfirmed_messages < granted.messages
-                )
-                or not unconfirmed
-            )
-        ):
-            item = self._waiting.popleft()
-            size = len(item[1])
-            self._waiting_size -= size
-            self._unconfirmed_size += size
-            self._unconfirmed_messages += item[2]
-            counters.sent_messages += item[2]
-            counters.sent_bytes += size
-            if item[0] > self._highest:
-                self._highest = item[0]
-            else:
-                counters.resent += 1
-            unconfirmed.append(item)
-            parts.append(item[1])
+        parts = self._outbox.take(self._granted)
         if parts:
-            counters.sent_frames += len(parts)
             transport.write(b"".join(parts))
 
     # --- the connection ----------------------------------------------------------------------
@@ -208,7 +201,6 @@ class Link:
         self._say_hello()
 
     def _say_hello(self) -> None:
-        pending = self._unconfirmed or self._waiting
         # The hello confirms too; what is handled from here on is confirmed after the peer's.
         self._confirmed = self._handled
         hello = Hello(
@@ -218,7 +210,7 @@ class Link:
             self._identity.token,
             self._peer_epoch,
             self._handled,
-            pending[0][0] if pending else self._next,
+            self._outbox.first(self._next),
             self._window.frames,
             self._window.messages,
             self._window.size,
@@ -251,21 +243,17 @@ class Link:
             self._peer_epoch = hello.epoch
             self._taken = self._handled = self._confirmed = hello.first - 1
             self._early.clear()
+            self._failing = (0, 0)
         self._granted = Window(
             frames=hello.window_frames, messages=hello.window_messages, size=hello.window_size
         )
-        known = hello.peer_epoch == self._identity.epoch
-        if known:
-            self._confirm(hello.taken)
-        # What the other side has not taken goes out again, before anything new.
-        self._waiting.extendleft(reversed(self._unconfirmed))
-        self._waiting_size += self._unconfirmed_size
-        self._unconfirmed.clear()
-        self._unconfirmed_size = 0
-        self._unconfirmed_messages = 0
+        if hello.peer_epoch == self._identity.epoch:
+            self._outbox.confirm(hello.taken)
+        self._outbox.again()
         self._up = True
         self._schedule_confirm()
-        self.counters.connections += 1
+        self._counters.reconnects += self._greetings > 0
+        self._greetings += 1
         loop = asyncio.get_running_loop()
         self._last_heard = loop.time()
         self._schedule_ping()
@@ -276,51 +264,64 @@ class Link:
         """A frame came."""
         self._last_heard = asyncio.get_running_loop().time()
         if frame.kind == CONFIRM:
-            self._confirm(_number_decoder.decode(frame.payload))
+            self._outbox.confirm(_number_decoder.decode(frame.payload))
             self.flush()
             return
         if frame.kind == PING:
             return
         if frame.sequence <= self._taken:
-            self.counters.duplicates += 1
+            self._counters.duplicates += 1
             return
         if frame.sequence != self._taken + 1:
             raise FrameError(
                 "malformed", f"number {frame.sequence} came, {self._taken + 1} was next"
             )
         self.receiving = frame.sequence
-        try:
-            when = self._on_frame(self, frame.kind, frame.payload)
-        except Exception as error:
-            if not self._poisoned(frame, error):
-                raise
-            when = None
+        when = None
+        if frame.kind != VOID:
+            try:
+                when = self._on_frame(self, frame.kind, frame.payload)
+            except Exception as error:  # noqa: BLE001 - told as the cause of what is raised
+                self._failed(frame, error)
         # After the owner took it: a frame whose handling raised comes again.
         self._taken = frame.sequence
-        self.counters.received_frames += 1
-        self.counters.received_bytes += len(frame.payload)
+        counters = self._counters
+        counters.received_frames += 1
+        counters.received_messages += frame.messages
+        counters.received_bytes += len(frame.payload)
         if when is not LATER:
             self.handled(frame.sequence)
 
-    def _poisoned(self, frame: Frame, error: Exception) -> bool:
-        """Whether a frame has failed often enough to be skipped."""
+    def _failed(self, frame: Frame, error: Exception) -> None:
+        """The owner could not take a frame: again, or, after several times, on without it.
+
+        Raises:
+            FrameFailed: it is to come again.
+        """
         number, times = self._failing
         times = times + 1 if number == frame.sequence else 1
         self._failing = (frame.sequence, times)
-        if times < ATTEMPTS:
-            return False
-        self.counters.poisoned += 1
-        logger.error(
-            "frame %d of kind %d from %s failed %d times and is skipped",
-            frame.sequence, frame.kind, self.peer, times, exc_info=error,
-        )  # fmt: skip
-        return True
+        failed = FrameFailed(self.peer, frame.sequence, frame.kind, times, ATTEMPTS, error)
+        if not failed.skipped:
+            raise failed
+        self._counters.poisoned += 1
+        logger.error("%s", failed, exc_info=failed)
+        if self._on_poisoned is not None:
+            self._on_poisoned(self, failed)
 
-    def handled(self, number: int) -> None:
+    @property
+    def peer_epoch(self) -> int:
+        """Incarnation of the other side's process; 0 before its first hello."""
+        return self._peer_epoch
+
+    def handled(self, number: int, epoch: int | None = None) -> None:
         """A frame has been handled: it is confirmed once all before it are.
 
-        Numbers of a peer's earlier incarnation, or said twice, change nothing.
+        Saying so twice changes nothing, and neither does a number of a peer's earlier incarnation
+        when its ``epoch`` is given: numbers begin anew with each.
         """
+        if epoch is not None and epoch != self._peer_epoch:
+            return
         if number != self._handled + 1:
             if self._handled < number <= self._taken:
                 self._early.add(number)
@@ -331,20 +332,6 @@ class Link:
             early.discard(number)
         self._handled = number
         self._schedule_confirm()
-
-    @property
-    def confirmed(self) -> int:
-        """The last number up to which the other side has confirmed everything."""
-        if self._unconfirmed:
-            return self._unconfirmed[0][0] - 1
-        return (self._waiting[0][0] if self._waiting else self._next) - 1
-
-    def _confirm(self, number: int) -> None:
-        unconfirmed = self._unconfirmed
-        while unconfirmed and unconfirmed[0][0] <= number:
-            sent = unconfirmed.popleft()
-            self._unconfirmed_size -= len(sent[1])
-            self._unconfirmed_messages -= sent[2]
 
     def _schedule_confirm(self) -> None:
         if not self._confirm_scheduled and not self._paused:
@@ -389,7 +376,7 @@ class Link:
 
     def refused(self, error: Exception) -> None:
         """A connection is closed for what came over it."""
-        self.counters.refused += 1
+        self._counters.refused += 1
         if self._on_refused is not None:
             self._on_refused(self, error)
 

@@ -344,7 +344,7 @@ class RemoteNode:
         if peer.grace is not None:
             peer.grace.cancel()
             peer.grace = None
-        if fresh and link.counters.connections > 1:
+        if fresh and link._greetings > 1:
             # What the old process had not confirmed goes to the new one.
             self._lost(peer, link.confirmed)
 

@@ -76,9 +76,7 @@ class _MemoryTransport(asyncio.Transport):
                 self._wire[0] = (rounds - 1, frame)
                 break
             self._wire.popleft()
-            self.other.protocol.data_received(
-                encode_frame(frame.kind, frame.sequence, frame.payload)
-            )
+            self.other.protocol.data_received(encode_frame(*frame))
         self._pump_soon()
 
     def is_closing(self) -> bool:

@@ -15,7 +15,13 @@ from actors.errors import FrameError
 from actors.links.frame import Frame, FrameDecoder, encode_frame
 
 FRAMES = st.lists(
-    st.builds(Frame, st.integers(0, 255), st.integers(0, 2**63), st.binary(max_size=300)),
+    st.builds(
+        Frame,
+        st.integers(0, 255),
+        st.integers(0, 2**63),
+        st.binary(max_size=300),
+        st.integers(0, 2**31),
+    ),
     max_size=12,
 )
 

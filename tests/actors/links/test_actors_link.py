@@ -8,6 +8,7 @@ import stat
 import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ import actors.links.connection
 import actors.links.frame
 import actors.links.link
 from actors import FrameError, Identity, Link, LinkClient, LinkFull, LinkRefused, LinkServer, Window
+from actors.errors import FrameFailed
+from actors.links.connection import HELLO_BYTES
 from actors.links.endpoint import MAX_SOCKET_PATH
 from actors.links.frame import FrameDecoder, encode_frame
 from actors.links.hello import CONFIRM, HELLO, PING, PROTOCOL, Hello
@@ -143,7 +146,7 @@ class TestHello:
         [
             ({"token": b"wrong"}, "the token is not this node's"),
             ({"token": b""}, "the token is not this node's"),
-            ({"protocol": 3}, "protocol 3 spoken, 2 understood"),
+            ({"protocol": PROTOCOL + 1}, f"protocol {PROTOCOL + 1} spoken, {PROTOCOL} understood"),
             ({"name": "nobody"}, "'nobody' is not expected here"),
         ],
     )
@@ -297,7 +300,7 @@ class TestDelivery:
         await until(lambda: len(net.far.frames) == len(net.near.frames) == 500)
         assert net.far.frames == there
         assert net.near.frames == back
-        assert client.link.counters.sent_frames == client.link.counters.received_frames == 500
+        assert client.link.counters().sent_frames == client.link.counters().received_frames == 500
 
     async def test_confirmations_shrink_what_is_kept(self, net: Net) -> None:
         """What the consumer has taken is no longer kept by the producer."""
@@ -372,11 +375,11 @@ class TestDelivery:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         await until(lambda: client.link.blocked)
-        written = client.link.counters.sent_frames
+        written = client.link.counters().sent_frames
         client.link.send(DATA, b"last")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert client.link.counters.sent_frames == written
+        assert client.link.counters().sent_frames == written
         connection.transport.resume_reading()
         await until(lambda: len(net.far.frames) == 9)
         assert not client.link.blocked
@@ -678,13 +681,13 @@ class TestHandled:
             left.send(1, payload)
         await until(lambda: taken == [b"0", b"1", b"2"] and left.confirmed == 1)
         pair.cut()
-        await until(lambda: right.counters.duplicates == 2)
+        await until(lambda: right.counters().duplicates == 2)
         again: list[bytes] = []
         fresh = _link("right", "left", lambda link, kind, payload: again.append(payload))
         pair.replace_right(fresh)
         await until(lambda: again == [b"1", b"2"] and left.confirmed == 3)
-        assert left.counters.resent == 4
-        assert left.counters.connections == 3
+        assert left.counters().resent == 4
+        assert left.counters().reconnects == 2
         pair.close()
 
     async def test_what_is_handled_between_the_hellos_is_confirmed(self) -> None:
@@ -712,50 +715,238 @@ class TestHandled:
         await until(lambda: right.confirmed == 1)
         pair.close()
 
+    @pytest.mark.parametrize("error", [LinkRefused("cannot take it"), ValueError("nor this")])
     async def test_a_frame_that_always_fails_is_skipped(
-        self, caplog: pytest.LogCaptureFixture
+        self, error: Exception, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """After three tries it is counted and logged, and the next frame is taken."""
+        """After three tries it is counted, logged and told, and the next frame is taken."""
         caplog.set_level(logging.ERROR)
         tries: list[bytes] = []
 
         def fails(link: Link, kind: int, payload: bytes) -> None:
             tries.append(payload)
             if payload == b"poison":
-                raise LinkRefused("cannot take it")
+                raise error
 
-        refused: list[Exception] = []
-        pair, left, right = _pair(fails, refused)
+        owner = Troubles()
+        pair, left, right = _pair(fails, owner)
         pair.connect()
-        left.send(1, b"poison")
-        left.send(1, b"good")
+        left.send(3, b"poison")
+        left.send(3, b"good")
         await until(lambda: tries == [b"poison"] * 3 + [b"good"] and left.confirmed == 2)
-        assert right.counters.poisoned == 1
-        assert "failed 3 times and is skipped" in caplog.text
-        assert [str(error) for error in refused] == ["cannot take it"] * 2
-        assert right.counters.refused == 2
+        counters = right.counters()
+        assert (counters.poisoned, counters.refused, counters.reconnects) == (1, 2, 2)
+        assert "failed 3 of 3 times and is skipped" in caplog.text
+        assert str(error) in caplog.text
+        assert [type(one) for one in owner.refused] == [FrameFailed] * 2
+        (skipped,) = owner.poisoned
+        assert skipped.skipped
+        assert (skipped.peer, skipped.number, skipped.kind) == ("left", 1, 3)
+        assert skipped.__cause__ is error
+        assert not any(one.skipped for one in owner.refused if isinstance(one, FrameFailed))
         pair.close()
+
+    async def test_failures_of_a_process_are_not_those_of_the_next(self) -> None:
+        """A frame of a new process begins with all its attempts, though the number is the same."""
+        tries: list[bytes] = []
+
+        def fails(link: Link, kind: int, payload: bytes) -> None:
+            tries.append(payload)
+            if len(tries) == 2:
+                pair.close()
+            if len(tries) < 5:
+                raise ValueError("on purpose")
+
+        pair, left, right = _pair(fails)
+        pair.connect()
+        left.send(1, b"bad")
+        await until(lambda: len(tries) == 2 and not right.up)
+        again = _link("left", "right", lambda link, kind, payload: None)
+        other = FlakyPair(again, right, seed=1)
+        again.send(1, b"good")
+        other.connect()
+        await until(lambda: again.confirmed == 1)
+        assert tries == [b"bad"] * 2 + [b"good"] * 3
+        assert right.counters().poisoned == 0
+        other.close()
+
+    async def test_what_a_process_before_it_sent_confirms_nothing_of_the_next(self) -> None:
+        """Numbers begin anew with each process; the epoch keeps them apart."""
+        taken: list[tuple[int, int]] = []
+
+        def later(link: Link, kind: int, payload: bytes) -> object:
+            taken.append((link.receiving, link.peer_epoch))
+            return LATER
+
+        pair, left, right = _pair(later)
+        pair.connect()
+        left.send(1, b"old")
+        await until(lambda: len(taken) == 1)
+        pair.close()
+        again = _link("left", "right", lambda link, kind, payload: None)
+        other = FlakyPair(again, right, seed=1)
+        again.send(1, b"new")
+        other.connect()
+        await until(lambda: len(taken) == 2)
+        right.handled(*taken[0])
+        await asyncio.sleep(0.01)
+        assert again.confirmed == 0
+        right.handled(*taken[1])
+        await until(lambda: again.confirmed == 1)
+        other.close()
+
+    async def test_what_was_withdrawn_comes_to_nobody(self) -> None:
+        """The replacement gets the rest, in order; the numbers have no gap."""
+        taken: list[bytes] = []
+
+        def later(link: Link, kind: int, payload: bytes) -> object:
+            taken.append(payload)
+            return LATER
+
+        pair, left, _right = _pair(later)
+        pair.connect()
+        for payload in (b"0", b"1", b"2", b"3"):
+            left.send(1, payload)
+        await until(lambda: len(taken) == 4)
+        assert left.sent == 4
+        again: list[bytes] = []
+        pair.close()
+        await until(lambda: not left.up)
+        fresh = _link("right", "left", lambda link, kind, payload: again.append(payload))
+        other = FlakyPair(left, fresh, seed=1)
+        left._on_up = lambda link, fresh: link.withdraw({2, 3})
+        other.connect()
+        left.send(1, b"4")
+        await until(lambda: left.confirmed == 5)
+        assert again == [b"0", b"3"] or again == [b"0", b"3", b"4"]
+        assert left.waiting == 0
+        other.close()
+
+
+class TestTroubles:
+    """What closes a link is told to its owner as a typed error."""
+
+    async def test_a_bad_frame_of_a_peer_is_told_with_its_link(self, net: Net) -> None:
+        """Malformed or too long: the connection is closed, the owner knows whose it was and why."""
+        troubles: list[tuple[str, Exception]] = []
+        server = await net.server(
+            on_refused=lambda link, error: troubles.append((link.peer if link else "", error))
+        )
+        for bad in (struct.pack(">I", 2**31), struct.pack(">I", 3) + b"\xc1\xc1\xc1"):
+            reader = await net.stranger(hello())
+            await reader.readexactly(4)
+            net._writers[-1].write(bad)
+            await closed(reader)
+        await until(lambda: len(troubles) == 2)
+        assert [peer for peer, _ in troubles] == ["client", "client"]
+        errors = [error for _, error in troubles]
+        assert [type(error) for error in errors] == [FrameError, FrameError]
+        assert [getattr(error, "reason", "") for error in errors] == ["too_long", "malformed"]
+        assert server.links["client"].counters().refused == 2
+        client = net.client()
+        await until(lambda: client.link.up)
+
+    async def test_a_stranger_is_told_without_one(self, net: Net) -> None:
+        """Wrong token, garbage, or a first frame that wants memory: told, counted, closed."""
+        troubles: list[tuple[Link | None, Exception]] = []
+        server = await net.server(on_refused=lambda link, error: troubles.append((link, error)))
+        await closed(await net.stranger(hello(token=b"wrong")))
+        await closed(await net.stranger(b"GET / HTTP/1.1\r\n\r\n"))
+        await closed(await net.stranger(struct.pack(">I", HELLO_BYTES + 1)))
+        await until(lambda: len(troubles) == 3)
+        assert [link for link, _ in troubles] == [None] * 3
+        assert [type(error) for _, error in troubles] == [LinkRefused, FrameError, FrameError]
+        assert server.strangers_refused == 3
+        assert server.links == {}
+
+    async def test_the_client_tells_too(self, net: Net) -> None:
+        """A server that is not the one meant."""
+        await net.server(name="other")
+        troubles: list[Exception] = []
+        net.client(on_refused=lambda link, error: troubles.append(error))
+        await until(lambda: troubles)
+        assert isinstance(troubles[0], LinkRefused)
+
+
+class TestMessages:
+    """Windows and counters count the messages in frames."""
+
+    @pytest.mark.parametrize("seed", range(6))
+    async def test_no_more_are_under_way_than_granted(self, seed: int) -> None:
+        """Whatever the network does, and in whatever order frames are handled, the window holds."""
+        limit, most = 20, 9
+        random = Random(seed)
+        open_: list[tuple[int, int]] = []
+        got: list[int] = []
+
+        def later(link: Link, kind: int, payload: bytes) -> object:
+            got.append(int(payload))
+            open_.append((link.receiving, link.peer_epoch))
+            return LATER
+
+        left = _link("left", "right", lambda link, kind, payload: None)
+        right = _link("right", "left", later, window=Window(messages=limit))
+        faults = Faults(drop=0.03, duplicate=0.1, delay=0.1, cut=0.02)
+        pair = FlakyPair(left, right, seed=seed, faults=faults)
+        pair.connect()
+        sizes = [random.randint(1, most) for _ in range(200)]
+        for number, size in enumerate(sizes):
+            assert left.send(DATA, b"%d" % number, size) == number + 1
+        unhandled = 0
+
+        def step() -> bool:
+            nonlocal unhandled
+            unhandled = max(unhandled, sum(sizes[number - 1] for number, _ in open_))
+            if open_ and random.random() < 0.5:
+                right.handled(*open_.pop(random.randrange(len(open_))))
+            return len(got) == 200 and not open_
+
+        await until(step)
+        assert got == list(range(200)), pair
+        # The frame that fills the window may reach beyond it.
+        assert unhandled < limit + most, pair
+        pair.calm()
+        pair.cut()
+        await until(lambda: not left.waiting)
+        assert left.counters().sent_messages >= sum(sizes)
+        counters = right.counters()
+        assert counters.received_frames == 200
+        assert counters.received_messages == sum(sizes)
+        assert counters.received_bytes == sum(len(b"%d" % number) for number in range(200))
+        pair.close()
+
+
+class Troubles:
+    """An owner that writes down its troubles."""
+
+    def __init__(self) -> None:
+        self.refused: list[Exception] = []
+        self.poisoned: list[FrameFailed] = []
 
 
 def _link(
     name: str,
     peer: str,
     on_frame: Callable[[Link, int, bytes], object],
-    refused: list[Exception] | None = None,
+    owner: Troubles | None = None,
+    window: Window | None = None,
 ) -> Link:
+    troubles = owner or Troubles()
     return Link(
         Identity(name, TOKEN),
         peer,
         on_frame=on_frame,
         on_up=lambda link, fresh: None,
         on_down=lambda link: None,
-        on_refused=lambda link, error: (refused if refused is not None else []).append(error),
+        window=window,
+        on_refused=lambda link, error: troubles.refused.append(error),
+        on_poisoned=lambda link, error: troubles.poisoned.append(error),
     )
 
 
 def _pair(
-    on_frame: Callable[[Link, int, bytes], object], refused: list[Exception] | None = None
+    on_frame: Callable[[Link, int, bytes], object], owner: Troubles | None = None
 ) -> tuple[FlakyPair, Link, Link]:
     left = _link("left", "right", lambda link, kind, payload: None)
-    right = _link("right", "left", on_frame, refused)
+    right = _link("right", "left", on_frame, owner)
     return FlakyPair(left, right, seed=1), left, right

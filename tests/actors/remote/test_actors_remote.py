@@ -164,8 +164,8 @@ class TestTell:
         await until(lambda: len(here.seen) == 1_000)
         link = here.a.node.link("b")
         assert link is not None
-        assert link.counters.sent_frames == 1
-        assert link.counters.sent_messages == 1_000
+        assert link.counters().sent_frames == 1
+        assert link.counters().sent_messages == 1_000
 
     @pytest.mark.parametrize("seed", range(8))
     async def test_nothing_is_lost_doubled_or_reordered_over_a_flaky_link(
