@@ -30,6 +30,10 @@ PEERS = {
 """Shown name: package, function, messages."""
 
 
+LONGEST_S = 120
+"""A measurement that takes longer hangs."""
+
+
 class Runner:
     """Runs measurements in child processes."""
 
@@ -47,10 +51,14 @@ class Runner:
         )
         runs = []
         for _ in range(self.repeats):
-            done = subprocess.run(
-                [python, "-c", code, json.dumps(arguments)],
-                capture_output=True, text=True, timeout=600, check=False,
-            )  # fmt: skip
+            try:
+                done = subprocess.run(
+                    [python, "-c", code, json.dumps(arguments)],
+                    capture_output=True, text=True, timeout=LONGEST_S, check=False,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                print(f"{name}: not done within {LONGEST_S} s", file=sys.stderr)
+                return None
             lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
             if done.returncode or not lines:
                 print(f"{name}: {done.stderr.strip()[-500:]}", file=sys.stderr)
