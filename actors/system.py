@@ -156,7 +156,8 @@ class ActorSystem:
         cell = self._cell(cls, name, mailbox, restart, dispatcher)
         cell.recipe = (cls, args, kwargs)
         if leftovers is not None:
-            cell.extras().leftovers = leftovers
+            extras = cell.extras()
+            extras.leftovers, extras.handing_on = leftovers, threading.RLock()
         own = cell.dispatcher.owns_thread()
         hook = None
         try:

@@ -233,8 +233,9 @@ class Life(Turns):
         self.drop_instance()
         self.recipe = None  # who keeps the ref must not keep what is in it
         unwatch_all(self._cell())
-        tell_watchers(self._cell())
+        # Before the watchers hear of it: who takes what is left has it when it does.
         self._bury_rest(reason if reason in ("gave_up", "killed") else "stopped")
+        tell_watchers(self._cell())
         self.system.ended(self._cell())
         parent = self.parent
         if parent is not None:

@@ -42,6 +42,7 @@ class Extras:
     """Made when the first of these is needed."""
 
     __slots__ = (
+        "handing_on",
         "idle",
         "leftovers",
         "pipes",
@@ -62,6 +63,8 @@ class Extras:
         self.timers: Timers | None = None
         self.stash: deque[Envelope[Any]] | None = None
         self.leftovers: Callable[[Envelope[Any]], None] | None = None
+        self.handing_on: threading.RLock | None = None
+        """Held while ``leftovers`` is called."""
         self.room: Room | None = None
         self.idle: IdleWatch | None = None
         self.pipes: set[asyncio.Task[Any]] | None = None

@@ -271,6 +271,15 @@ class Mailbox:
 
     def _bury_rest(self, reason: str) -> None:
         extras = self._extras
+        if extras is not None and extras.handing_on is not None:
+            # Its order is promised, also when several threads come upon the end.
+            with extras.handing_on:
+                self._bury_all(reason)
+        else:
+            self._bury_all(reason)
+
+    def _bury_all(self, reason: str) -> None:
+        extras = self._extras
         stash = None
         if extras is not None:
             stash, extras.stash = extras.stash, None
