@@ -25,6 +25,7 @@ from actors.supervision.commands import (
     StartCopies,
     StopChild,
 )
+from actors.supervision.listing import count_of, info_of
 from actors.supervision.procedure import (
     ENDED,
     STARTED,
@@ -39,7 +40,7 @@ from actors.supervision.procedure import (
     once,
 )
 from actors.supervision.restart import Budget
-from actors.supervision.spec import ChildInfo, ChildSpec, SupervisorSpec
+from actors.supervision.spec import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
     from actors.cell import Cell
@@ -368,9 +369,9 @@ class Supervisor(Actor):
                     raise ChildError(self._cell.path, child_id, why, "stop it first")
                 self._forget(child)
             case Children():
-                return [self._info(child) for child in self._children.values()]
+                return [info_of(child) for child in self._children.values()]
             case Count():
-                return self._count()
+                return count_of(self._children.values())
             case _:
                 return super().on_receive(message)
         return None
@@ -427,24 +428,3 @@ class Supervisor(Actor):
         if child.spec.restart == "temporary":
             self._forget(child)
         reply.reply(None)
-
-    def _info(self, child: Child) -> ChildInfo:
-        cell = child.cell
-        return ChildInfo(
-            id=child.id,
-            ref=cell.ref if cell is not None else None,
-            state=cell.state if cell is not None and child.state == "running" else child.state,
-            restarts=cell.restarts if cell is not None else 0,
-            kind="supervisor" if child.spec.actor.supervises else "worker",
-            spec=child.spec,
-        )
-
-    def _count(self) -> dict[str, int]:
-        children = self._children.values()
-        supervisors = sum(child.spec.actor.supervises for child in children)
-        return {
-            "specs": len(children),
-            "active": sum(child.state == "running" for child in children),
-            "supervisors": supervisors,
-            "workers": len(children) - supervisors,
-        }

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from actors_support import Boom, cell_of
+from actors_support import cell_of
 from supervision_bench import TreeBench
 
 from actors import ChildSpec, SupervisorSpec, Terminated
@@ -223,8 +223,3 @@ def test_start_child_refuses_a_significant_child_without_auto_shutdown(bench: Tr
     with pytest.raises(ValueError, match="significant"):
         refused.get(timeout=0)
     assert bench.ids(supervisor) == []
-
-
-def test_boom_is_a_plain_exception() -> None:
-    """What these tests call a failure is one for the directives too."""
-    assert issubclass(Boom, Exception)
