@@ -2,6 +2,7 @@
 
 from actors.remote.codec import Codec, StructCodec
 from actors.remote.node import RemoteNode
+from actors.remote.peer import PeerCounters
 from actors.remote.ref import RemoteRef
 
-__all__ = ["Codec", "RemoteNode", "RemoteRef", "StructCodec"]
+__all__ = ["Codec", "PeerCounters", "RemoteNode", "RemoteRef", "StructCodec"]

@@ -1,10 +1,16 @@
 """``RemoteNode``: one process among others, whose actors can be told, asked and watched.
 
-What is told in one turn of the event loop goes out as one frame. A frame of tells is confirmed to
-its sender when every message of it has been handled (or is a dead letter): a process that dies
-before gets them again, or its replacement does. So a message is handled at least once, and once in
-each lifetime of the process. Asks are sent at most once; their askers are told when the process is
-lost.
+What is told in one turn of the event loop goes out as one frame, ``RemoteRef.tell_many`` costs
+least. A frame of tells is confirmed to its sender when every message of it has been handled (or is
+a dead letter): a process that dies before gets them again, or its replacement does. So a message is
+handled at least once, and once in each lifetime of the process. Asks are handled at most once;
+their askers are told when the process is lost.
+
+Order holds from one process to one actor, whatever is told, asked or stopped. What is sent is
+encoded at the end of the turn, so a message must not be changed after.
+
+To end a process so that its replacement gets what it had not handled, close the node before the
+system stops.
 """
 
 from __future__ import annotations
@@ -12,72 +18,38 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import secrets
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from pykka._envelope import Envelope
 
-from actors.errors import ActorError, LinkFull, NotEncodable, RemoteError
+from actors.errors import FrameError, FrameFailed, LinkFull, LinkRefused, NotEncodable, RemoteError
 from actors.events import DeadLetter
-from actors.future import Future, answer, fail
+from actors.future import Future, fail
 from actors.links.endpoint import LinkClient, LinkServer
 from actors.links.hello import Identity, Window
 from actors.links.link import Link
 from actors.remote.codec import Codec, StructCodec
+from actors.remote.framing import MAX_ITEM, parts, tell_frames
+from actors.remote.outgoing import PENDING
+from actors.remote.peer import Peer, PeerCounters, RemoteWatch
 from actors.remote.ref import RemoteRef
 from actors.remote.serving import ERROR, Serving
 from actors.remote.wire import ASK, ENDED, REPLY, STOP, TELL, TOLD, UNWATCH, WATCH, decode, encode
 from actors.watch import Subscription, Terminated
 
 if TYPE_CHECKING:
-    from actors.dispatch.dispatcher import Timer
     from actors.ref import ActorRef
     from actors.system import ActorSystem
 
 __all__ = ["RemoteNode"]
 
 logger = logging.getLogger("actors.remote")
-
-
-class _Peer:
-    """Another process."""
-
-    __slots__ = ("asks", "client", "frames", "grace", "link", "name", "numbers", "tells", "watches")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.link: Link | None = None
-        self.client: LinkClient | None = None
-        self.tells: list[tuple[str, str, list[Any]]] = []
-        """Groups of one actor and kind, in order."""
-        self.frames: list[tuple[int, Any]] = []
-        """Other items by kind of frame, in order."""
-        self.asks: dict[int, Future[Any]] = {}
-        self.numbers: dict[int, int] = {}
-        """The frame that each ask and watch went out in."""
-        self.watches: dict[int, tuple[RemoteRef, Subscription]] = {}
-        self.grace: Timer | None = None
-
-
-class _Watch(Subscription):
-    """A watch that the other process knows of."""
-
-    __slots__ = ("_cancelled",)
-
-    def __init__(
-        self, callback: Callable[[Terminated], None], cancelled: Callable[[], None]
-    ) -> None:
-        super().__init__(callback)
-        self._cancelled = cancelled
-
-    def cancel(self) -> None:
-        """Be told no more."""
-        if self.active:
-            super().cancel()
-            self._cancelled()
 
 
 class RemoteNode:
@@ -89,7 +61,8 @@ class RemoteNode:
         token: secret that all of them share.
         codec: how messages travel.
         grace_s: a peer that is not linked for so long is lost to who watches or asks it.
-        window: how much a peer may send before it is handled here.
+        window: how much a peer may send before it is handled here. An exported actor's mailbox
+            should have room for its messages.
     """
 
     def __init__(
@@ -110,11 +83,12 @@ class RemoteNode:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._serving = Serving(system, self.identity.name, self._codec, self._say)
-        self._peers: dict[str, _Peer] = {}
+        self._peers: dict[str, Peer] = {}
         self._dirty: dict[str, None] = {}
         self._scheduled = False
-        self._lock = threading.Lock()
-        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
+        # Not from 1: an answer to the process before this one must be for nobody here.
+        self._numbers = itertools.count(secrets.randbits(62))
         self._server: LinkServer | None = None
         self._closed = False
 
@@ -126,19 +100,44 @@ class RemoteNode:
         Raises:
             LinkRefused: the path is too long for a socket.
         """
-        self._server = LinkServer(path, self.identity, self, accept=accept, window=self._window)
-        await self._server.start()
+        server = LinkServer(
+            path,
+            self.identity,
+            self,
+            accept=accept,
+            window=self._window,
+            on_refused=self._refused,
+            on_poisoned=self._poisoned,
+        )
+        await server.start()
+        self._server = server
+        for name in list(self._peers):
+            self._peer(name)
+            self._soon(name)
 
     def connect(self, peer: str, path: Path) -> None:
-        """Keep a link to a peer that listens on ``path``."""
-        found = self._peer(peer)
-        found.client = LinkClient(path, self.identity, peer, self, window=self._window)
-        found.link = found.client.link
+        """Keep a link to a peer that listens on ``path``.
+
+        Raises:
+            LinkRefused: there is a link with it, or the path is too long for a socket.
+        """
+        found = self._unlinked(peer)
+        found.client = LinkClient(
+            path,
+            self.identity,
+            peer,
+            self,
+            window=self._window,
+            on_refused=self._refused,
+            on_poisoned=self._poisoned,
+        )
         found.client.start()
+        found.link = found.client.link
+        self._soon(peer)
 
     def make_link(self, peer: str) -> Link:
         """A link with ``peer`` over a connection that the caller brings; tests use it."""
-        found = self._peer(peer)
+        found = self._unlinked(peer)
         found.link = Link(
             self.identity,
             peer,
@@ -146,7 +145,10 @@ class RemoteNode:
             on_up=self.on_up,
             on_down=self.on_down,
             window=self._window,
+            on_refused=self._refused,
+            on_poisoned=self._poisoned,
         )
+        self._soon(peer)
         return found.link
 
     def export(self, name: str, ref: ActorRef[Any]) -> None:
@@ -158,15 +160,32 @@ class RemoteNode:
         return RemoteRef(self, peer, name)
 
     def link(self, peer: str) -> Link | None:
-        """The link with a peer, for its counters; None before the first connection."""
+        """The link with a peer; None before there is one."""
         return self._peer(peer).link
 
-    def _peer(self, name: str) -> _Peer:
+    def counters(self) -> dict[str, PeerCounters]:
+        """Each peer by name."""
+        return {name: peer.counters() for name, peer in list(self._peers.items())}
+
+    def _peer(self, name: str) -> Peer:
         found = self._peers.get(name)
-        if found is None:
-            found = self._peers.setdefault(name, _Peer(name))
-        if found.link is None and self._server is not None:
-            found.link = self._server.expect(name)
+        if found is None or (found.link is None and self._server is not None):
+            with self._lock:
+                found = self._peers.setdefault(name, Peer(name))
+                if found.link is None and self._server is not None:
+                    found.link = self._server.expect(name)
+        return found
+
+    def _unlinked(self, name: str) -> Peer:
+        found = self._peers.setdefault(name, Peer(name))
+        link = found.link
+        if found.client is not None or (
+            link is not None and (link.up or link.waiting or link.sent)
+        ):
+            raise LinkRefused(
+                f"there is a link with {name!r} already; connect from one side only, and before "
+                "anything is sent to the peer"
+            )
         return found
 
     async def close(self) -> None:
@@ -175,8 +194,15 @@ class RemoteNode:
             return
         self._flush()
         self._closed = True
-        for peer in self._peers.values():
-            self._lost(peer)
+        for peer in list(self._peers.values()):
+            if peer.grace is not None:
+                peer.grace.cancel()
+                peer.grace = None
+            self._serving.lost(peer.name)
+            peer.lost("closed")
+            for one in peer.outgoing.take():
+                for tells in one.tells:
+                    self._dead(peer.name, tells.actor, tells.messages, "closed")
             if peer.client is not None:
                 await peer.client.close()
         if self._server is not None:
@@ -190,89 +216,90 @@ class RemoteNode:
 
     def tell_many(self, peer: str, name: str, messages: list[Any]) -> None:
         """See ``RemoteRef.tell_many``."""
-        groups = [
-            (kind, list(group)) for kind, group in itertools.groupby(messages, self._codec.kind)
-        ]
-        for kind, group in groups:
+        kind_of = self._codec.kind
+        for kind, group in [
+            (kind, list(same)) for kind, same in itertools.groupby(messages, kind_of)
+        ]:
             self._tell(peer, name, kind, group)
 
     def _tell(self, peer: str, name: str, kind: str, messages: list[Any]) -> None:
         found = self._peer(peer)
         with self._lock:
-            tells = found.tells
-            if tells and tells[-1][0] == name and tells[-1][1] == kind:
-                tells[-1][2].extend(messages)
+            taken = not self._closed and found.outgoing.tell(name, kind, messages)
+            if taken and not self._scheduled:
+                self._soon(peer)
             else:
-                tells.append((name, kind, messages))
-            self._soon(peer)
+                self._dirty[peer] = None
+        if not taken:
+            self._dead(peer, name, messages, "closed" if self._closed else "link_full")
 
-    def _say(self, peer: str, kind: int, item: Any) -> None:
+    def _say(self, peer: str, kind: int, item: Any, actor: str = "") -> None:
         found = self._peer(peer)
         with self._lock:
-            found.frames.append((kind, item))
-            self._soon(peer)
+            if not self._closed:
+                found.outgoing.say(kind, item, actor)
+                self._soon(peer)
 
     def _soon(self, peer: str) -> None:
-        self._dirty[peer] = None
-        if self._scheduled or self._loop.is_closed():
-            return
-        self._scheduled = True
+        with self._lock:
+            self._dirty[peer] = None
+            if self._scheduled or self._loop.is_closed():
+                return
+            self._scheduled = True
         if threading.get_ident() == self._thread:
             self._loop.call_soon(self._flush)
-        else:
+            return
+        try:
             self._loop.call_soon_threadsafe(self._flush)
+        except RuntimeError:
+            # The loop was closed meanwhile; what is kept has its bound.
+            logger.warning("%s: its loop is closed, %s gets nothing", self.identity.name, peer)
 
     def _flush(self) -> None:
         with self._lock:
             self._scheduled = False
-            dirty = [(name, self._peers[name]) for name in self._dirty]
+            dirty = [self._peers[name] for name in self._dirty]
             self._dirty.clear()
-            work = []
-            for name, peer in dirty:
-                work.append((name, peer, peer.tells, peer.frames))
-                peer.tells, peer.frames = [], []
-        for name, peer, tells, frames in work:
-            # Tells first: what an actor was told before it was asked or watched comes before.
-            if tells:
-                self._send_tells(name, peer, tells)
-            for kind, group in itertools.groupby(frames, lambda item: item[0]):
-                self._send(name, peer, kind, [item for _, item in group])
+            work = [(peer, peer.outgoing.take()) for peer in dirty if peer.link is not None]
+        for peer, rounds in work:
+            for one in rounds:
+                if one.tells:
+                    self._send_tells(peer, one.tells)
+                for kind, same in itertools.groupby(one.items, lambda item: item[0]):
+                    for items in parts(item for _, item in same):
+                        self._send(peer, kind, items, len(items))
 
-    def _send_tells(self, name: str, peer: _Peer, tells: list[tuple[str, str, list[Any]]]) -> None:
-        groups = []
-        count = 0
-        for actor, kind, messages in tells:
-            try:
-                groups.append((actor, kind, self._codec.encode(kind, messages)))
-                count += len(messages)
-            except NotEncodable as error:
-                self._dead(name, actor, messages, str(error))
-        if groups and not self._send(name, peer, TELL, groups, count):
-            for actor, _, messages in tells:
-                self._dead(name, actor, messages, "link_full")
+    def _send_tells(self, peer: Peer, tells: list[Any]) -> None:
+        def dead(actor: str, messages: Sequence[Any], reason: str, text: str = "") -> None:
+            self._dead(peer.name, actor, messages, reason, text)
 
-    def _send(self, name: str, peer: _Peer, kind: int, items: Any, messages: int = 1) -> bool:
-        if peer.link is None:
-            peer.link = self._peer(name).link
-        if peer.link is None or self._closed:
+        for groups, inside, count in tell_frames(self._codec, tells, dead):
+            if not self._send(peer, TELL, groups, count):
+                for actor, _, messages in inside:
+                    dead(actor, messages, "link_full")
+
+    def _send(self, peer: Peer, kind: int, items: list[Any], messages: int) -> bool:
+        link = peer.link
+        if link is None:
             return False
         try:
-            number = peer.link.send(kind, encode(items), messages)
-        except (LinkFull, ActorError) as error:
-            logger.warning("%d items for %s not sent: %s", len(items), name, error)
+            # News of watches has the bound of the watches, and nothing may come in its place.
+            bounded = kind not in (WATCH, UNWATCH, ENDED)
+            number = link.send(kind, encode(items), messages, bounded=bounded)
+        except (LinkFull, FrameError) as error:
+            logger.warning("%d items for %s not sent: %s", len(items), peer.name, error)
             if kind == ASK:
                 for reference, *_ in items:
-                    self._answered(peer, reference, RemoteError(name, "link_full", str(error)))
+                    peer.answered(reference, RemoteError(peer.name, error.code, str(error)))
             return False
-        if kind in (ASK, WATCH):
-            for reference, *_ in items:
-                if reference in peer.asks or reference in peer.watches:
-                    peer.numbers[reference] = number
+        peer.went(kind, items, number)
         return True
 
-    def _dead(self, peer: str, actor: str, messages: list[Any], reason: str) -> None:
+    def _dead(
+        self, peer: str, actor: str, messages: Sequence[Any], reason: str, text: str = ""
+    ) -> None:
         for message in messages:
-            letter = DeadLetter(Envelope(message), f"{peer}:{actor}", reason)
+            letter = DeadLetter(Envelope(message), f"{peer}:{actor}", reason, text)
             self.system.dead_letters.add(letter)
 
     # --- asking --------------------------------------------------------------------------------
@@ -281,28 +308,20 @@ class RemoteNode:
         """See ``RemoteRef.ask``."""
         kind = self._codec.kind(message)
         data = self._codec.encode(kind, [message])
+        if len(data) > MAX_ITEM:
+            raise NotEncodable(kind, f"{len(data):,} bytes, at most {MAX_ITEM:,} allowed")
         found = self._peer(peer)
-        reference = next(self._numbers)
         future = Future[Any]()
+        refused = "closed" if self._closed else "link_full" if len(found.asks) >= PENDING else ""
+        if refused:
+            fail(future, RemoteError(f"{peer}:{name}", refused, "the ask was not sent"))
+            return future
+        reference = next(self._numbers)
         found.asks[reference] = future
         self.system.deadlines.add(future, f"{peer}:{name}", timeout_s)
-
-        def forget() -> None:
-            found.asks.pop(reference, None)
-            found.numbers.pop(reference, None)
-
-        future.when_set(forget)
-        self._say(peer, ASK, (reference, name, kind, data, max(1, int(timeout_s * 1_000))))
+        future.when_set(lambda: found.forget(reference))
+        self._say(peer, ASK, (reference, name, kind, data, time.monotonic() + timeout_s), name)
         return future
-
-    def _answered(self, peer: _Peer, reference: int, outcome: Any) -> None:
-        future = peer.asks.pop(reference, None)
-        if future is None:
-            self.system.counts.late_replies += 1
-        elif isinstance(outcome, RemoteError):
-            fail(future, outcome)
-        else:
-            answer(future, outcome)
 
     # --- watching ------------------------------------------------------------------------------
 
@@ -312,27 +331,27 @@ class RemoteNode:
         reference = next(self._numbers)
 
         def told(terminated: Terminated) -> None:
-            peer.watches.pop(reference, None)
-            peer.numbers.pop(reference, None)
+            peer.forget(reference)
             callback(terminated)
 
-        subscription = _Watch(told, lambda: self._unwatch(ref.peer, reference))
+        subscription = RemoteWatch(told, lambda: self._unwatch(peer, reference))
         peer.watches[reference] = (ref, subscription)
-        self._say(ref.peer, WATCH, (reference, ref.name))
-        if peer.link is None or not peer.link.up:
+        self._say(ref.peer, WATCH, (reference, ref.name), ref.name)
+        if self._closed:
+            subscription.fire(Terminated(ref, "node_lost"))
+        elif not peer.up:
             # From another thread too: the timer belongs to the loop.
             self._loop.call_soon_threadsafe(self._begin_grace, peer)
         return subscription
 
-    def _unwatch(self, peer: str, reference: int) -> None:
-        found = self._peer(peer)
-        found.numbers.pop(reference, None)
-        if found.watches.pop(reference, None) is not None:
-            self._say(peer, UNWATCH, reference)
+    def _unwatch(self, peer: Peer, reference: int) -> None:
+        if peer.watches.get(reference) is not None:
+            peer.forget(reference)
+            self._say(peer.name, UNWATCH, reference)
 
     def stop_remote(self, peer: str, name: str) -> None:
         """See ``RemoteRef.stop``."""
-        self._say(peer, STOP, name)
+        self._say(peer, STOP, name, name)
 
     # --- links ---------------------------------------------------------------------------------
 
@@ -341,45 +360,41 @@ class RemoteNode:
         peer = self._peer(link.peer)
         if peer.link is None:
             peer.link = link
+        if peer.link is not link:
+            # It connects here, and this process connects there: answers go the latter way.
+            logger.warning("%s and %s connect to each other", self.identity.name, link.peer)
+            return
         if peer.grace is not None:
             peer.grace.cancel()
             peer.grace = None
-        if fresh and link._greetings > 1:
-            # What the old process had not confirmed goes to the new one.
-            self._lost(peer, link.confirmed)
+        if fresh:
+            self._serving.lost(peer.name)
+            peer.replaced()
+        self._soon(peer.name)
 
     def on_down(self, link: Link) -> None:
         """A link is gone; it may come back."""
         self._begin_grace(self._peer(link.peer))
 
-    def _begin_grace(self, peer: _Peer) -> None:
-        if peer.grace is None and not self._closed and (peer.link is None or not peer.link.up):
+    def _begin_grace(self, peer: Peer) -> None:
+        if peer.grace is None and not self._closed and not peer.up:
             peer.grace = self.system.dispatcher.call_later(
                 self._grace_s, lambda: self._grace_over(peer)
             )
 
-    def _grace_over(self, peer: _Peer) -> None:
+    def _grace_over(self, peer: Peer) -> None:
         peer.grace = None
-        if peer.link is None or not peer.link.up:
-            self._lost(peer)
+        if not peer.up and not self._closed:
+            # It may run on and come back: it is to forget the watches then.
+            for reference in peer.lost("node_lost"):
+                self._say(peer.name, UNWATCH, reference)
 
-    def _lost(self, peer: _Peer, confirmed: int | None = None) -> None:
-        """The peer's process is gone: who watches or asks it is told.
+    def _refused(self, link: Link | None, error: Exception) -> None:
+        who = "a stranger" if link is None else link.peer
+        self.system.events.publish("link_refused", who, str(error))
 
-        Not for what went out in a frame after ``confirmed``.
-        """
-        later = peer.numbers.get
-
-        def gone(reference: int) -> bool:
-            return confirmed is None or later(reference, confirmed + 1) <= confirmed
-
-        for reference, (ref, subscription) in list(peer.watches.items()):
-            if gone(reference):
-                subscription.fire(Terminated(ref, "node_lost"))
-        self._serving.lost(peer.name)
-        for reference, future in list(peer.asks.items()):
-            if gone(reference):
-                fail(future, RemoteError(peer.name, "node_lost", "its process is gone"))
+    def _poisoned(self, link: Link, error: FrameFailed) -> None:
+        self.system.events.publish("frame_poisoned", link.peer, str(error))
 
     def on_frame(self, link: Link, kind: int, payload: bytes) -> object:
         """A frame came."""
@@ -391,7 +406,7 @@ class RemoteNode:
             if kind == ASK:
                 self._serving.asked(link.peer, item)
             elif kind == REPLY:
-                self._replied(peer, link.peer, item)
+                self._replied(peer, item)
             elif kind == WATCH:
                 self._serving.watched(link.peer, item)
             elif kind == UNWATCH:
@@ -409,14 +424,17 @@ class RemoteNode:
                 )
         return None
 
-    def _replied(self, peer: _Peer, name: str, item: tuple[int, str, bytes]) -> None:
+    def _replied(self, peer: Peer, item: tuple[int, str, bytes]) -> None:
         reference, kind, data = item
         outcome: Any
         try:
             if kind == ERROR:
-                outcome = RemoteError(name, *msgspec.msgpack.decode(data, type=tuple[str, str]))
+                outcome = RemoteError(
+                    peer.name, *msgspec.msgpack.decode(data, type=tuple[str, str])
+                )
             else:
                 outcome = self._codec.decode(kind, data)[0]
-        except (NotEncodable, IndexError, msgspec.MsgspecError) as error:
-            outcome = RemoteError(name, "bad_answer", str(error))
-        self._answered(peer, reference, outcome)
+        except Exception as error:  # noqa: BLE001 - a codec of the user's; the asker is told
+            outcome = RemoteError(peer.name, "bad_answer", f"{type(error).__name__}: {error}")
+        if not peer.answered(reference, outcome):
+            self.system.counts.late_replies += 1

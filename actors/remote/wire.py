@@ -11,7 +11,11 @@ __all__ = ["ASK", "ENDED", "REPLY", "STOP", "TELL", "TOLD", "UNWATCH", "WATCH", 
 TELL: Final = 1
 """Groups: actor, kind, encoded messages."""
 ASK: Final = 2
-"""Reference, actor, kind, encoded message, milliseconds it has."""
+"""Reference, actor, kind, encoded message, deadline.
+
+The deadline is a time of ``time.monotonic``, which all processes of one machine share: an ask that
+waited for the link has used up that time.
+"""
 REPLY: Final = 3
 """Reference, kind, encoded answer; for an error the kind is ``!`` and the answer its code and
 text."""
@@ -28,7 +32,7 @@ TOLD: Final = 8
 
 _TYPES: Final[dict[int, Any]] = {
     TELL: list[tuple[str, str, bytes]],
-    ASK: list[tuple[int, str, str, bytes, int]],
+    ASK: list[tuple[int, str, str, bytes, float]],
     REPLY: list[tuple[int, str, bytes]],
     WATCH: list[tuple[int, str]],
     UNWATCH: list[int],

@@ -7,7 +7,6 @@ import random
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from actors.links.connection import Connection
 from actors.links.frame import Frame, FrameDecoder, encode_frame
@@ -31,13 +30,25 @@ class Faults:
     delay: float = 0.0
     """The frame, and what comes after it, waits up to ``max_delay`` rounds of the event loop."""
     cut: float = 0.0
-    """The connection is cut, with all that is under way."""
+    """The connection is cut instead, with all that is under way behind the frame."""
     max_delay: int = 8
     kinds: frozenset[int] | None = None
     """Kinds of frames that suffer; None for all but the hello, which never does."""
 
 
 _CALM = Faults()
+
+
+@dataclass(slots=True)
+class _Step:
+    """What happens on the wire when what was written before has arrived."""
+
+    rounds: int = 0
+    """To wait before."""
+    frame: Frame | None = None
+    """Arrives."""
+    cut_after: int | None = None
+    """Rounds after which the connection is cut."""
 
 
 class _MemoryTransport(asyncio.Transport):
@@ -49,7 +60,7 @@ class _MemoryTransport(asyncio.Transport):
         self.other: _MemoryTransport | None = None
         self._pair = pair
         self._decoder = FrameDecoder()
-        self._wire: deque[tuple[int, Frame]] = deque()
+        self._wire: deque[_Step] = deque()
         self._pumping = False
         self._lost = False
 
@@ -71,12 +82,15 @@ class _MemoryTransport(asyncio.Transport):
     def _pump(self) -> None:
         self._pumping = False
         while self._wire and not self._lost and self.other is not None:
-            rounds, frame = self._wire[0]
-            if rounds > 0:
-                self._wire[0] = (rounds - 1, frame)
+            step = self._wire[0]
+            if step.rounds > 0:
+                step.rounds -= 1
                 break
             self._wire.popleft()
-            self.other.protocol.data_received(encode_frame(*frame))
+            if step.frame is not None:
+                self.other.protocol.data_received(encode_frame(*step.frame))
+            if step.cut_after is not None:
+                self._pair.cut_in(step.cut_after)
         self._pump_soon()
 
     def is_closing(self) -> bool:
@@ -185,34 +199,33 @@ class FlakyPair:
         # One round later than connection_lost, as a new socket would come after the old one's end.
         asyncio.get_running_loop().call_soon(self.connect)
 
-    def fate(self, frame: Frame) -> list[tuple[int, Frame]]:
-        """What comes of a frame: each copy with the rounds it waits."""
+    def fate(self, frame: Frame) -> list[_Step]:
+        """What comes of a frame."""
         faults = self.faults
         if frame.kind == HELLO or (faults.kinds is not None and frame.kind not in faults.kinds):
-            return [(0, frame)]
+            return [_Step(frame=frame)]
         chance = self._random.random
-        loop = asyncio.get_running_loop()
         if chance() < faults.cut:
-            loop.call_soon(self._cut_this, self._end)
+            return [_Step(cut_after=0)]
         if chance() < faults.drop:
             self.dropped += 1
-            self._cut_after(self._random.randint(0, faults.max_delay), self._end)
-            return []
+            return [_Step(cut_after=self._random.randint(0, faults.max_delay))]
         rounds = 0
         if chance() < faults.delay:
             self.delayed += 1
             rounds = self._random.randint(1, max(1, faults.max_delay))
-        copies = [(rounds, frame)]
+        steps = [_Step(rounds=rounds, frame=frame)]
         if chance() < faults.duplicate:
             self.duplicated += 1
-            copies.append((0, frame))
-        return copies
+            steps.append(_Step(frame=frame))
+        return steps
+
+    def cut_in(self, rounds: int) -> None:
+        """Cut the connection that there is now, after so many rounds of the event loop."""
+        self._cut_after(rounds, self._end)
 
     def _cut_after(self, rounds: int, end: _MemoryTransport | None) -> None:
-        step = self._cut_this if rounds == 0 else self._cut_after
-        arguments: tuple[Any, ...] = (end,) if rounds == 0 else (rounds - 1, end)
-        asyncio.get_running_loop().call_soon(step, *arguments)
-
-    def _cut_this(self, end: _MemoryTransport | None) -> None:
-        if end is not None and end is self._end:
+        if rounds:
+            asyncio.get_running_loop().call_soon(self._cut_after, rounds - 1, end)
+        elif end is not None and end is self._end:
             self.cut()

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
+from actors_remote_support import TOKEN, Keeper, Loose, Order, Side, Slow, World
 from actors_support import until
 
 from actors import (
     Actor,
     ActorSystem,
     AskTimeout,
-    DeadLetter,
-    Event,
     MailboxSpec,
     ProcessSpec,
     ProcessSupervisor,
@@ -28,94 +28,7 @@ from actors import (
 from actors.errors import NotEncodable, RemoteError
 from actors.links.hello import Window
 from actors.remote import RemoteNode, StructCodec
-from actors.testkit import Faults, FlakyPair
-
-TOKEN = b"secret"
-
-
-class Order(msgspec.Struct, frozen=True):
-    """A message with a type of its own."""
-
-    item: str
-    count: int
-
-
-class Loose(msgspec.Struct, frozen=True):
-    """A type that the codec was not told of."""
-
-
-class Keeper(Actor):
-    """Keeps what it is told; answers what it is asked."""
-
-    def __init__(self, seen: list[Any]) -> None:
-        super().__init__()
-        self.seen = seen
-
-    def on_receive(self, message: Any) -> Any:
-        if message == "boom":
-            raise ValueError("on purpose")
-        if message == "odd answer":
-            return object()
-        self.seen.append(message)
-        return message
-
-
-class Slow(Keeper):
-    """Handles when the gate is open."""
-
-    def __init__(self, seen: list[Any], gate: asyncio.Event) -> None:
-        super().__init__(seen)
-        self.gate = gate
-
-    async def on_receive(self, message: Any) -> Any:  # type: ignore[override]  # async, as handlers may be
-        await self.gate.wait()
-        self.seen.append(message)
-        return message
-
-
-class Side:
-    """A process by hand: system and node."""
-
-    def __init__(self, name: str, **options: Any) -> None:
-        self.name = name
-        self.system = ActorSystem(name)
-        self.node = RemoteNode(
-            self.system, name, TOKEN, codec=StructCodec([Order]), grace_s=0.2, **options
-        )
-        self.letters: list[DeadLetter] = []
-        self.events: list[Event] = []
-        self.system.dead_letters.subscribe(self.letters.append)
-        self.system.events.subscribe(self.events.append)
-
-
-class World:
-    """Two sides joined by a flaky pair."""
-
-    def __init__(self, seed: int = 1, faults: Faults | None = None, **options: Any) -> None:
-        self.a = Side("a", **options)
-        self.b = Side("b", **options)
-        self.pair = FlakyPair(
-            self.a.node.make_link("b"), self.b.node.make_link("a"), seed=seed, faults=faults
-        )
-        self.pair.connect()
-        self.seen: list[Any] = []
-        self.ref = self.b.system.spawn(Keeper, self.seen, mailbox=MailboxSpec(capacity=100_000))
-        self.b.node.export("keeper", self.ref)
-        self.remote = self.a.node.ref("b", "keeper")
-
-    def replace_b(self) -> None:
-        """The process of b is a new one, with nothing of the old."""
-        self.b = Side("b")
-        self.ref = self.b.system.spawn(Keeper, self.seen, mailbox=MailboxSpec(capacity=100_000))
-        self.b.node.export("keeper", self.ref)
-        self.pair.replace_right(self.b.node.make_link("a"))
-
-    async def close(self) -> None:
-        self.pair.close()
-        for side in (self.a, self.b):
-            await side.node.close()
-            await side.system.stop(5)
-
+from actors.testkit import Faults
 
 Make = Callable[..., World]
 
@@ -186,7 +99,7 @@ class TestTell:
     async def test_it_is_confirmed_when_it_was_handled(self, world: Make) -> None:
         """A frame in a mailbox is not confirmed; a replacement of the process gets it again."""
         here = world()
-        gate, seen = asyncio.Event(), []
+        gate, seen = here.gate(), []
         slow = here.b.system.spawn(Slow, seen, gate)
         here.b.node.export("keeper", slow)
         here.remote.tell_many([1, 2, 3])
@@ -202,7 +115,7 @@ class TestTell:
     async def test_a_window_of_messages_holds_the_sender_back(self, world: Make) -> None:
         """No more messages are under way than the consumer granted."""
         here = world(window=Window(frames=100, messages=10))
-        gate, seen = asyncio.Event(), []
+        gate, seen = here.gate(), []
         slow = here.b.system.spawn(Slow, seen, gate)
         here.b.node.export("keeper", slow)
         for number in range(20):
@@ -219,7 +132,7 @@ class TestTell:
         """Dead letters over there, an event over here; the link goes on."""
         here = world()
         here.a.node.ref("b", "nobody").tell("x")
-        gate = asyncio.Event()
+        gate = here.gate()
         tight = here.b.system.spawn(Slow, [], gate, mailbox=MailboxSpec(capacity=1))
         here.b.node.export("tight", tight)
         here.a.node.ref("b", "tight").tell_many([1, 2, 3, 4])
@@ -254,7 +167,8 @@ class TestTell:
         here.remote.tell(Loose())
         here.remote.tell("after")
         await until(lambda: here.seen == ["after"])
-        assert "Loose" in here.b.letters[0].reason
+        assert here.b.letters[0].reason == "not_encodable"
+        assert "Loose" in here.b.letters[0].traceback
         with pytest.raises(RemoteError, match="not_encodable"):
             await here.remote.ask(Loose(), block=False)
 
@@ -285,7 +199,7 @@ class TestAsk:
     async def test_the_deadline_holds_on_both_sides(self, world: Make) -> None:
         """It fails in time here; there it is not handled; a late answer is counted."""
         here = world()
-        gate, seen = asyncio.Event(), []
+        gate, seen = here.gate(), []
         slow = here.b.system.spawn(Slow, seen, gate)
         here.b.node.export("slow", slow)
         ref = here.a.node.ref("b", "slow")
@@ -303,7 +217,7 @@ class TestAsk:
     async def test_a_replaced_process_fails_what_was_asked(self, world: Make) -> None:
         """Nobody waits for an answer of a process that is gone."""
         here = world()
-        slow = here.b.system.spawn(Slow, [], asyncio.Event())
+        slow = here.b.system.spawn(Slow, [], here.gate())
         here.b.node.export("slow", slow)
         asked = here.a.node.ref("b", "slow").ask(1, block=False)
         await until(lambda: slow.actor_inbox.current is not None)
@@ -422,9 +336,6 @@ async def test_over_a_real_socket_between_processes(
     told: list[Terminated] = []
     side.system.watch(remote, told.append)
     await remote.ask(1, block=False)
-    import os
-    import signal
-
     os.kill(supervisor.children()[0].pid, signal.SIGKILL)
     await until(lambda: told)
     assert [one.reason for one in told] == ["node_lost"]
