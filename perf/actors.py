@@ -2,6 +2,8 @@
 
 Each measurement runs in a process alone; the figure shown is the median of ``--repeats`` of them.
 Peers do the same work in the same run. Marks are for 2 quiet cores; the stretch is in brackets.
+``--peers all`` installs the peers into a temporary environment, ``installed`` runs those that
+``--peers-python`` or this interpreter has, ``none`` only pykka and plain asyncio.
 """
 
 from __future__ import annotations
@@ -19,163 +21,129 @@ HERE = Path(__file__).resolve().parent
 # The package `actors` before this folder, which has a benchmark of that name.
 sys.path[:] = [str(HERE.parent), *(one for one in sys.path if one != str(HERE)), str(HERE)]
 
+from actors_plan import COLUMNS, PEERS, UVLOOP, Mark, Measurement, own_plan, peer_plan, uvloop_plan
 from harness import machine, options, show
-
-PEERS = {
-    "xoscar": ("xoscar", "xoscar_tells", 20_000),
-    "Thespian (simple base)": ("thespian", "thespian_tells", 20_000),
-    "Ray": ("ray", "ray_tells", 5_000),
-    "autogen-core": ("autogen-core", "autogen_tells", 5_000),
-}
-"""Shown name: package, function, messages."""
-
 
 LONGEST_S = 120
 """A measurement that takes longer hangs."""
+RATIO = Mark("ratio", 4)
 
 
 class Runner:
-    """Runs measurements in child processes."""
+    """Runs measurements in child processes and keeps what was found and missed."""
 
     def __init__(self, repeats: int) -> None:
         self.repeats = repeats
+        self.rows: list[dict[str, Any]] = []
+        self.figures: dict[str, Any] = {}
+        self.marks: list[dict[str, Any]] = []
 
-    def run(
-        self, module: str, name: str, python: str = sys.executable, **arguments: Any
-    ) -> dict[str, float] | None:
-        """The median of each figure; None when the measurement cannot run."""
+    def once(self, one: Measurement, python: str = sys.executable) -> dict[str, float] | None:
+        """What one run finds; None when it cannot run."""
         code = (
             f"import sys, json; sys.path[:0] = {[str(HERE.parent), str(HERE)]!r}; "
-            f"import {module} as m; "
-            f"print('RESULT', json.dumps(m.{name}(**json.loads(sys.argv[1]))))"
+            f"import {one.module} as m; "
+            f"print('RESULT', json.dumps(m.{one.name}(**json.loads(sys.argv[1]))))"
         )
-        runs = []
-        for _ in range(self.repeats):
-            try:
-                done = subprocess.run(
-                    [python, "-c", code, json.dumps(arguments)],
-                    capture_output=True, text=True, timeout=LONGEST_S, check=False,
-                )  # fmt: skip
-            except subprocess.TimeoutExpired:
-                print(f"{name}: not done within {LONGEST_S} s", file=sys.stderr)
-                return None
-            lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-            if done.returncode or not lines:
-                print(f"{name}: {done.stderr.strip()[-500:]}", file=sys.stderr)
-                return None
-            runs.append(json.loads(lines[-1].removeprefix("RESULT ")))
-        return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        try:
+            done = subprocess.run(
+                [python, "-c", code, json.dumps(one.arguments)],
+                capture_output=True, text=True, timeout=LONGEST_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            print(f"{one.key}: not done within {LONGEST_S} s", file=sys.stderr)
+            return None
+        lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+        if done.returncode or not lines:
+            print(f"{one.key}: {done.stderr.strip()[-500:]}", file=sys.stderr)
+            return None
+        found: dict[str, float] = json.loads(lines[-1].removeprefix("RESULT "))
+        return found
+
+    def run(self, one: Measurement, python: str = sys.executable) -> None:
+        """Measure, and keep the median of each figure."""
+        self.add(one, [self.once(one, python) for _ in range(self.repeats)])
+
+    def run_in_turns(self, first: Measurement, second: Measurement, times: int) -> None:
+        """Measure two things by turns, and how many times the second the first does.
+
+        A ratio of neighbours in time: what else the machine does is the same for both.
+        """
+        pairs = [(self.once(first), self.once(second)) for _ in range(times)]
+        self.add(first, [one for one, _ in pairs])
+        self.add(second, [one for _, one in pairs])
+        good = [(a, b) for a, b in pairs if a is not None and b is not None]
+        ratios = None
+        if len(good) == times:
+            ratios = {
+                "ratio": statistics.median(a["per_s"] / b["per_s"] for a, b in good),
+                "cpu_ratio": statistics.median(b["cpu_us"] / a["cpu_us"] for a, b in good),
+            }
+        self.figures["tells_ratio_to_pykka"] = ratios
+        self.mark("tells, times those of pykka", RATIO, ratios)
+
+    def add(self, one: Measurement, runs: list[dict[str, float] | None]) -> None:
+        """Keep a figure; one of its runs failed when one of ``runs`` is None."""
+        whole = [run for run in runs if run is not None]
+        found = None
+        if len(whole) == len(runs):
+            found = {key: statistics.median(run[key] for run in whole) for key in whole[0]}
+        self.figures[one.key] = found
+        reached = "failed" if found is None else ""
+        if one.mark is not None:
+            reached = self.mark(f"{one.what}: {one.mark.field}", one.mark, found)
+        self.rows.append(row(one, found, "" if one.mark is None else str(one.mark), reached))
+
+    def mark(self, what: str, mark: Mark, found: dict[str, float] | None) -> str:
+        """Keep whether a mark was reached. A measurement that failed has not reached it."""
+        value = None if found is None else found[mark.field]
+        reached = mark.reached(value)
+        self.marks.append({"figure": what, "mark": str(mark), "is": value, "reached": reached})
+        return reached
+
+    def absent(self, what: str, who: str, why: str) -> None:
+        """Show what did not run."""
+        self.figures.setdefault("absent", {})[who] = why
+        self.rows.append(row(Measurement(what, "", "", {}, who=who), None, "", why))
 
 
-def row(what: str, who: str, found: dict[str, float] | None, mark: str = "", *,
-        good: bool | None = None) -> dict[str, Any]:  # fmt: skip
+def row(
+    one: Measurement, found: dict[str, float] | None, mark: str, reached: str
+) -> dict[str, Any]:
     """One line of the table."""
-    shown: dict[str, Any] = {"figure": what, "of": who}
-    for name in ("per_s", "cpu_us", "p50_us", "p99_us", "us", "bytes", "rss_bytes",
-                 "p50_ms", "p99_ms"):  # fmt: skip
+    shown: dict[str, Any] = {"figure": one.what, "of": one.who}
+    for name in COLUMNS:
         value = None if found is None else found.get(name)
         shown[name] = "-" if value is None else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
-    shown["mark"] = mark
-    shown["reached"] = "" if good is None else "yes" if good else "NO"
-    return shown
+    return {**shown, "mark": mark, "reached": reached}
 
 
-def _at_least(limit: float) -> Any:
-    return lambda found: found["per_s"] >= limit
+def has(python: str, package: str) -> bool:
+    """Whether an interpreter has a package."""
+    code = f"import importlib.util as u, sys; sys.exit(u.find_spec({package!r}) is None)"
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
 
 
-def _at_most(name: str, limit: float) -> Any:
-    return lambda found: found[name] <= limit
+def peers(runner: Runner, quick: bool, python: str) -> None:
+    """The peers that are no dependency, and our own figures on uvloop."""
+    for one, package in PEERS:
+        if has(python, package):
+            runner.run(one, python)
+        else:
+            runner.absent(one.what, one.who, f"{package} is not installed")
+    if all(has(python, package) for package in ("uvloop", *UVLOOP)):
+        for one in uvloop_plan(quick):
+            runner.run(one, python)
+    else:
+        runner.absent("tells, asks, other processes", "actors on uvloop", "uvloop is not installed")
 
 
-def own(runner: Runner, quick: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Our figures, with the marks they have."""
-    size = 0.2 if quick else 1.0
-    rows: list[dict[str, Any]] = []
-    figures: dict[str, Any] = {}
-
-    many = 20_000 if quick else 100_000
-    times = 100 if quick else 1_000
-    plan: list[tuple[str, str, str, Any, str, dict[str, Any]]] = [
-        ("tells to 100 actors", "tells", ">= 500,000/s", _at_least(500_000), "tells",
-         {"count": int(1_000_000 * size)}),
-        ("tells from another thread", "tells_from_thread", "", None, "tells_from_thread",
-         {"count": int(500_000 * size)}),
-        ("ask, 1 outstanding", "ask_1", "", None, "ask",
-         {"count": int(50_000 * size), "outstanding": 1}),
-        ("ask, 1,000 outstanding", "ask_1000", ">= 100,000/s [200,000]", _at_least(100_000), "ask",
-         {"count": int(200_000 * size), "outstanding": 1_000}),
-        (f"{many:,} idle actors", "spawn", "", None, "spawn",
-         {"count": many, "supervised": False}),
-        (f"{many:,} supervised actors", "spawn_supervised", "<= 20 us [10]", _at_most("us", 20),
-         "spawn", {"count": many, "supervised": True}),
-        ("bytes of a supervised actor", "bytes_supervised", "<= 2,000 bytes [1,300]",
-         _at_most("bytes", 2_000), "spawn_bytes", {"count": many, "supervised": True}),
-        *(
-            (f"to another process, batches of {batch:,}", f"remote_{batch}",
-             ">= 300,000/s" if batch == 100 else "", _at_least(300_000) if batch == 100 else None,
-             "remote", {"count": int((200_000 if batch < 100 else 500_000) * size), "batch": batch})
-            for batch in (1, 10, 100, 1_000)
-        ),
-        ("failed actor back in service", "restart", "< 1 ms", _at_most("p50_ms", 1), "restart",
-         {"times": times, "supervised": False}),
-        ("failed actor back, by its supervisor", "restart_supervised", "< 1 ms",
-         _at_most("p50_ms", 1), "restart", {"times": times, "supervised": True}),
-        ("killed process back", "killed_process", "< 1,000 ms [300]", _at_most("p50_ms", 1_000),
-         "killed_process", {"times": 3 if quick else 10}),
-    ]  # fmt: skip
-    for what, key, mark, test, name, arguments in plan:
-        found = figures[key] = runner.run("actors_measures", name, **arguments)
-        good = None if found is None or test is None else bool(test(found))
-        rows.append(row(what, "actors", found, mark, good=good))
-    return rows, figures
-
-
-def peers(
-    runner: Runner, quick: bool, wanted: str, python: str | None
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What others do with the same work."""
-    size = 0.2 if quick else 1.0
-    module = "actors_peers"
-    figures: dict[str, Any] = {}
-    rows = []
-    for what, who, key, name, arguments in (
-        ("tells to 100 actors", "pykka ThreadingActor", "pykka_tells", "pykka_tells",
-         {"count": int(200_000 * size)}),
-        ("ask, 1 outstanding", "pykka ThreadingActor", "pykka_ask_1", "pykka_ask",
-         {"count": int(20_000 * size), "outstanding": 1}),
-        ("ask, 1,000 outstanding", "pykka ThreadingActor", "pykka_ask_1000", "pykka_ask",
-         {"count": int(20_000 * size), "outstanding": 1_000}),
-        ("idle actors (1,000)", "pykka ThreadingActor", "pykka_spawn", "pykka_spawn",
-         {"count": 1_000}),
-        ("tells to 100 actors", "asyncio Task + Queue", "asyncio_tells", "asyncio_tells",
-         {"count": int(500_000 * size)}),
-        ("ask, 1,000 outstanding", "asyncio Task + Queue", "asyncio_ask_1000", "asyncio_ask",
-         {"count": int(200_000 * size), "outstanding": 1_000}),
-        ("idle actors (20,000)", "asyncio Task + Queue", "asyncio_spawn", "asyncio_spawn",
-         {"count": 20_000}),
-    ):  # fmt: skip
-        found = figures[key] = runner.run(module, name, **arguments)
-        rows.append(row(what, who, found))
-    if wanted == "none" or quick:
-        return rows, figures
-    for who, (package, name, count) in PEERS.items():
-        found = None
-        if python is not None:
-            found = figures[name] = Runner(1).run(module, name, python=python, count=count)
-        shown = row("tells", who, found)
-        if found is None:
-            shown["mark"] = f"{package} is not installed here, or failed"
-        rows.append(shown)
-    return rows, figures
-
-
-def install(packages: list[str]) -> tuple[Path, str]:
+def install() -> tuple[Path, str]:
     """An environment with the peers, as far as they install."""
     folder = Path(tempfile.mkdtemp(prefix="actors-peers-"))
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = str(folder / "bin" / "python")
-    for package in packages:
+    for package in ("uvloop", *UVLOOP, *(package.replace("_", "-") for _, package in PEERS)):
         done = subprocess.run(
             [python, "-m", "pip", "install", "-q", package],
             capture_output=True, text=True, timeout=900, check=False,
@@ -185,35 +153,55 @@ def install(packages: list[str]) -> tuple[Path, str]:
     return folder, python
 
 
+def claims(runner: Runner) -> list[str]:
+    """What the figures say of the marks."""
+    lines = []
+    ratios = runner.figures["tells_ratio_to_pykka"]
+    if ratios is not None:
+        lines.append(
+            f"tells are {ratios['ratio']:.1f} times those of pykka's ThreadingActor, "
+            f"for {1 / ratios['cpu_ratio']:.2f} of its CPU time (mark: {RATIO})"
+        )
+    missed = [one for one in runner.marks if one["reached"] == "NO"]
+    lines.append(f"{len(runner.marks) - len(missed)} of {len(runner.marks)} marks reached")
+    for one in missed:
+        value = "not known" if one["is"] is None else f"{one['is']:,.2f}"
+        lines.append(f"missed: {one['figure']} is {value}, {one['mark']} wanted")
+    return lines
+
+
 def main() -> int:
     """Measure and print."""
     parser = options(__doc__.splitlines()[0])
-    parser.add_argument("--peers", choices=("all", "none"), default="all",
-                        help="whether the peers outside the standard environment run")  # fmt: skip
-    parser.add_argument("--install-peers", action="store_true",
-                        help="install them into a temporary environment first")  # fmt: skip
-    parser.add_argument("--peers-python", help="interpreter of an environment that has them")
+    parser.add_argument("--peers", choices=("all", "installed", "none"), default="installed",
+                        help="which peers run beside pykka and asyncio")  # fmt: skip
+    parser.add_argument("--install-peers", action="store_true", help="the same as --peers all")
+    parser.add_argument("--peers-python", default=sys.executable,
+                        help="interpreter of an environment that has them")  # fmt: skip
     arguments = parser.parse_args()
-    runner = Runner(1 if arguments.quick else arguments.repeats)
-    folder, python = None, arguments.peers_python
-    if arguments.install_peers:
-        folder, python = install([package for package, _, _ in PEERS.values()])
-    try:
-        rows, figures = own(runner, arguments.quick)
-        others, more = peers(runner, arguments.quick, arguments.peers, python)
-    finally:
-        if folder is not None:
+    quick = arguments.quick
+    runner = Runner(1 if quick else arguments.repeats)
+    first, *own = own_plan(quick)
+    second, *others = peer_plan(quick)
+    runner.run_in_turns(first, second, max(3, runner.repeats))
+    for one in (*own, *others):
+        runner.run(one)
+    if quick or arguments.peers == "none":
+        for one, _ in PEERS:
+            runner.absent(one.what, one.who, "not asked for")
+    elif arguments.install_peers or arguments.peers == "all":
+        folder, python = install()
+        try:
+            peers(runner, quick, python)
+        finally:
             shutil.rmtree(folder, ignore_errors=True)
-    figures |= more
-    claims = []
-    if figures["tells"] and figures["pykka_tells"]:
-        ratio = figures["tells"]["per_s"] / figures["pykka_tells"]["per_s"]
-        figures["tells_ratio_to_pykka"] = ratio
-        claims.append(f"tells are {ratio:.1f} times those of pykka's ThreadingActor (mark: 4)")
+    else:
+        peers(runner, quick, arguments.peers_python)
     if arguments.json:
-        print(json.dumps({"benchmark": "actors", "machine": machine(), "figures": figures}))
+        print(json.dumps({"benchmark": "actors", "machine": machine(), "figures": runner.figures,
+                          "marks": runner.marks}))  # fmt: skip
         return 0
-    show("actor runtime", rows + others, as_json=False, claims=claims)
+    show("actor runtime", runner.rows, as_json=False, claims=claims(runner))
     return 0
 
 

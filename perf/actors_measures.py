@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import logging
 import os
-import shutil
 import signal
 import sys
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from actors import (
     Actor,
     ActorSystem,
+    AskTimeout,
     ChildSpec,
     ControlChannel,
     CooperativeDispatcher,
@@ -31,6 +33,7 @@ from actors import (
     RestartPolicy,
     SupervisorSpec,
 )
+from actors.errors import RemoteError
 from actors.remote import RemoteNode
 
 ROOMY = MailboxSpec(capacity=10_000_000)
@@ -60,6 +63,13 @@ def _rss() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+def _run(work: Coroutine[Any, Any, dict[str, float]], loop: str) -> dict[str, float]:
+    """Run on a new loop of ``asyncio`` or ``uvloop``."""
+    factory = importlib.import_module(loop).new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work)
+
+
 def _quantiles(seconds: list[float]) -> tuple[float, float]:
     ordered = sorted(seconds)
     return ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
@@ -82,9 +92,9 @@ async def _tells(count: int) -> dict[str, float]:
     return {"per_s": count / took, "cpu_us": cpu / count * 1e6}
 
 
-def tells(count: int) -> dict[str, float]:
+def tells(count: int, loop: str = "asyncio") -> dict[str, float]:
     """Tells to 100 actors from the loop that they run on."""
-    return asyncio.run(_tells(count // 10_000 * 10_000))
+    return _run(_tells(count // 10_000 * 10_000), loop)
 
 
 def tells_from_thread(count: int) -> dict[str, float]:
@@ -106,7 +116,7 @@ def tells_from_thread(count: int) -> dict[str, float]:
     return {"per_s": count / took, "cpu_us": cpu / count * 1e6}
 
 
-async def _asks(count: int, outstanding: int) -> dict[str, float]:
+async def _asks(count: int, outstanding: int, limit_s: float | None) -> dict[str, float]:
     system = ActorSystem("perf")
     ref = system.spawn(Counting, mailbox=ROOMY)
     latencies: list[float] = []
@@ -119,7 +129,7 @@ async def _asks(count: int, outstanding: int) -> dict[str, float]:
         while left > 0:
             left -= 1
             asked = clock()
-            await ref.ask(1, block=False)
+            await ref.ask(1, block=False, timeout=limit_s)
             latencies.append(clock() - asked)
 
     await asyncio.gather(*(asker() for _ in range(outstanding)))
@@ -134,9 +144,11 @@ async def _asks(count: int, outstanding: int) -> dict[str, float]:
     }
 
 
-def ask(count: int, outstanding: int) -> dict[str, float]:
+def ask(
+    count: int, outstanding: int, timeout: float | None = None, loop: str = "asyncio"
+) -> dict[str, float]:
     """Asks that are awaited, by ``outstanding`` askers at once."""
-    return asyncio.run(_asks(count, outstanding))
+    return _run(_asks(count, outstanding, timeout), loop)
 
 
 async def _spawn(count: int, supervised: bool, traced: bool) -> dict[str, float]:
@@ -158,7 +170,8 @@ async def _spawn(count: int, supervised: bool, traced: bool) -> dict[str, float]
     found = {"us": took / count * 1e6, "rss_bytes": (_rss() - rss) / count}
     if traced:
         found = {"bytes": (tracemalloc.get_traced_memory()[0] - before) / count}
-    assert len(refs) == count
+    if len(refs) != count:
+        raise SystemExit(f"{len(refs)} of {count} actors were started")
     return found
 
 
@@ -262,8 +275,7 @@ async def sink_process(control: ControlChannel, path: Path, token: bytes) -> Non
     await system.stop(5)
 
 
-async def _remote(count: int, batch: int) -> dict[str, float]:
-    folder = Path(tempfile.mkdtemp(prefix="actors-perf-"))
+async def _remote(count: int, batch: int, folder: Path) -> dict[str, float]:
     token = os.urandom(16)
     supervisor = ProcessSupervisor("perf", on_event=lambda *_: None)
     await supervisor.start([ProcessSpec("sinks", sink_process, (folder / "s", token))])
@@ -273,7 +285,8 @@ async def _remote(count: int, batch: int) -> dict[str, float]:
     ref = node.ref("sinks", "sink")
     await ref.ask("count", block=False)
     link = node.link("sinks")
-    child = psutil.Process(supervisor.children()[0].pid).cpu_times()
+    child = psutil.Process(supervisor.children()[0].pid)
+    spent = sum(child.cpu_times()[:2])
     messages = ["x" * 100] * batch
     begun, cpu = time.perf_counter(), time.process_time()
     for turn in range(count // batch):
@@ -290,26 +303,60 @@ async def _remote(count: int, batch: int) -> dict[str, float]:
     while link.waiting:
         await asyncio.sleep(0.0005)
     took, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    after = psutil.Process(supervisor.children()[0].pid).cpu_times()
+    spent = sum(child.cpu_times()[:2]) - spent
     handled = await ref.ask("count", block=False)
-    assert handled == count // batch * batch, handled
+    if handled != count // batch * batch:
+        raise SystemExit(f"{handled} of {count} messages were handled")
     await node.close()
     await supervisor.stop(10)
     await system.stop(10)
-    shutil.rmtree(folder, ignore_errors=True)
     return {
         "per_s": handled / took,
         "cpu_us": cpu / handled * 1e6,
-        "consumer_cpu_us": (after.user + after.system - child.user - child.system) / handled * 1e6,
+        "consumer_cpu_us": spent / handled * 1e6,
     }
 
 
-def remote(count: int, batch: int) -> dict[str, float]:
+def remote(count: int, batch: int, loop: str = "asyncio") -> dict[str, float]:
     """Messages of 100 bytes to an actor of another process, until all are confirmed as handled."""
-    return asyncio.run(_remote(count, batch))
+    with tempfile.TemporaryDirectory(prefix="actors-perf-") as folder:
+        return _run(_remote(count, batch, Path(folder)), loop)
 
 
-def report(child: str, arguments: dict[str, Any]) -> dict[str, float]:
-    """Run one measurement of this module."""
-    found: dict[str, float] = globals()[child](**arguments)
-    return found
+async def _killed_answers(times: int, folder: Path) -> dict[str, float]:
+    logging.disable()
+    token = os.urandom(16)
+    policy = RestartPolicy(min_backoff_s=0.0, max_backoff_s=0.0, intensity=1_000)
+    supervisor = ProcessSupervisor("perf", on_event=lambda *_: None)
+    spec = ProcessSpec("sinks", sink_process, (folder / "s", token), restart=policy)
+    await supervisor.start([spec])
+    system = ActorSystem("perf")
+    node = RemoteNode(system, "sources", token)
+    node.connect("sinks", folder / "s")
+    ref = node.ref("sinks", "sink")
+    await ref.ask("count", block=False)
+    seconds = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        os.kill(supervisor.children()[0].pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await ref.ask("count", block=False, timeout=5)
+                except (RemoteError, AskTimeout):
+                    # It was under way when its process was lost; who wants an answer asks again.
+                    await asyncio.sleep(0.001)
+                else:
+                    break
+        seconds.append(time.perf_counter() - begun)
+    await node.close()
+    await supervisor.stop(10)
+    await system.stop(10)
+    p50, p99 = _quantiles(seconds)
+    return {"p50_ms": p50 * 1e3, "p99_ms": p99 * 1e3}
+
+
+def killed_answers(times: int) -> dict[str, float]:
+    """From SIGKILL of a child process to an answer of its replacement's actor."""
+    with tempfile.TemporaryDirectory(prefix="actors-perf-") as folder:
+        return asyncio.run(_killed_answers(times, Path(folder)))

@@ -56,10 +56,11 @@ def pykka_tells(count: int) -> dict[str, float]:
             return self.count
 
     refs = [Counting.start() for _ in range(ACTORS)]
+    tells = [ref.tell for ref in refs]
     begun, cpu = time.perf_counter(), time.process_time()
     for _ in range(count // ACTORS):
-        for ref in refs:
-            ref.tell(1)
+        for tell in tells:
+            tell(1)
     for ref in refs:
         ref.ask(1)
     found = _rate(count, begun, cpu)
