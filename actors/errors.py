@@ -208,8 +208,9 @@ class NotEncodable(ActorError):
 class RemoteError(ActorError):
     """An ask of an actor in another process failed there.
 
-    ``reason`` is ``not_found``, ``node_lost``, ``link_full``, ``bad_answer``, or the code or class
-    name of what its handler raised. The exception itself does not travel.
+    ``reason`` is ``not_found``, ``node_lost``, ``link_full``, ``bad_answer``, ``closed`` when this
+    process's node was, or the code or class name of what its handler raised. The exception itself
+    does not travel.
     """
 
     code = "remote_error"

@@ -1,10 +1,11 @@
 """``RemoteNode``: one process among others, whose actors can be told, asked and watched.
 
-What is told in one turn of the event loop goes out as one frame, ``RemoteRef.tell_many`` costs
-least. A frame of tells is confirmed to its sender when every message of it has been handled (or is
-a dead letter): a process that dies before gets them again, or its replacement does. So a message is
-handled at least once, and once in each lifetime of the process. Asks are handled at most once;
-their askers are told when the process is lost.
+What is told in one turn of the event loop goes out as one frame; batches that are there go by
+``remote_ref.tell_many(messages)``, which costs least. A frame of tells is confirmed to its sender
+when every message of it has been handled (or is a dead letter): a process that dies before gets
+them again, or its replacement does. So a message is handled at least once, and once in each
+lifetime of the process. Asks are handled at most once; their askers are told when the process is
+lost.
 
 Order holds from one process to one actor, whatever is told, asked or stopped. What is sent is
 encoded at the end of the turn, so a message must not be changed after.
@@ -62,7 +63,8 @@ class RemoteNode:
         codec: how messages travel.
         grace_s: a peer that is not linked for so long is lost to who watches or asks it.
         window: how much a peer may send before it is handled here. An exported actor's mailbox
-            should have room for its messages.
+            should have room for its messages. Answers come in line with tells: behind a window full
+            of tells to an actor that waits for one, they wait for its deadline.
     """
 
     def __init__(
