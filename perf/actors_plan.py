@@ -114,7 +114,7 @@ def own_plan(quick: bool) -> list[Measurement]:
     ]  # fmt: skip
 
 
-UVLOOP = ("pykka", "msgspec", "psutil")
+UVLOOP = ("pykka", "msgspec", "psutil", "setproctitle")
 """What the runtime's figures on uvloop need beside it."""
 
 
