@@ -29,7 +29,9 @@ class DeadLetter:
     path: str
     """The actor it was for."""
     reason: str
-    """``failed``, ``stopped``, ``mailbox_full``, ``gave_up``, ``killed`` or ``stale``."""
+    """``failed``, ``stopped``, ``mailbox_full``, ``gave_up``, ``killed`` or ``stale``; of a message
+    that was for another process ``link_full``, ``closed``, ``not_encodable``, ``too_long`` or
+    ``not_found``."""
     traceback: str = ""
 
 
@@ -84,7 +86,8 @@ class Event:
 
     kind: str
     """``started``, ``failed``, ``resumed``, ``restarted``, ``escalated``, ``gave_up``,
-    ``stopped``, ``killed``, ``overflow`` or ``slow_turn``."""
+    ``stopped``, ``killed``, ``overflow`` or ``slow_turn``; of a link ``link_refused``,
+    ``remote_refused`` or ``frame_poisoned``."""
     path: str
     detail: str = ""
 

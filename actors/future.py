@@ -114,7 +114,7 @@ class Future(pykka.ThreadingFuture[T]):
             if self.target is None or handling.get() is None:
                 self._block(timeout)
             else:
-                with waiting_for(self.target):
+                with waiting_for(self):
                     self._block(timeout)
         value, exc_info = self._result
         if exc_info is None:
@@ -205,7 +205,7 @@ class Future(pykka.ThreadingFuture[T]):
             elif self.target is None or handling.get() is None:
                 yield from self._settled(asyncio.get_running_loop())
             else:
-                with waiting_for(self.target):
+                with waiting_for(self):
                     yield from self._settled(asyncio.get_running_loop())
         result: T = self.get(timeout=0)
         return result

@@ -96,7 +96,7 @@ def inspect(cell: Cell) -> ActorInfo:
         capacity=cell.spec.capacity,
         stashed=len(extras.stash) if extras and extras.stash else 0,
         handling=_kind(current.message) if current is not None else "",
-        waits_for=tuple(target.path for _, target in list(extras.waits))
+        waits_for=tuple(future.target.path for _, future in list(extras.waits))
         if extras and extras.waits
         else (),
         timers=tuple(map(repr, extras.timers.keys())) if extras and extras.timers else (),

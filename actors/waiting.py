@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.errors import AskCycle
 
 if TYPE_CHECKING:
     from actors.cell import Cell
+    from actors.future import Future
 
 __all__ = ["handling", "waiting_for"]
 
@@ -24,20 +25,21 @@ handling: contextvars.ContextVar[Cell | None] = contextvars.ContextVar("handling
 
 
 @contextlib.contextmanager
-def waiting_for(target: Cell | None) -> Generator[None, None, None]:
-    """The handler that runs here waits for an answer of ``target``.
+def waiting_for(future: Future[Any]) -> Generator[None, None, None]:
+    """The handler that runs here waits for ``future``, which its ``target`` is to answer.
 
     Raises:
         AskCycle: it would wait for ever.
     """
     cell = handling.get()
+    target: Cell | None = future.target
     if cell is None or target is None or cell.current is None:
         yield
         return
     extras = cell.extras()
     if extras.waits is None:
         extras.waits = []
-    edge = (cell.current, target)
+    edge = (cell.current, future)
     # Noted before the look: of two who begin to wait for each other, one sees the other.
     extras.waits.append(edge)
     try:
@@ -63,8 +65,9 @@ def _cycle(start: Cell, target: Cell) -> list[Cell] | None:
             continue
         seen.add(id(cell))
         extras = cell._extras
-        for envelope, other in list(extras.waits or ()) if extras is not None else ():
-            # What a task of an earlier message waits for holds up nobody.
-            if cell.current is envelope:
-                ways.append([*way, other])
+        for envelope, future in list(extras.waits or ()) if extras is not None else ():
+            # What a task of an earlier message waits for holds up nobody; who has the answer
+            # waits no more, though its thread may not have run since.
+            if cell.current is envelope and future._result is None:
+                ways.append([*way, future.target])
     return None

@@ -82,6 +82,8 @@ class Turns(Mailbox):
                 break
             message = envelope.message
             self.current = envelope
+            if self._extras is not None:
+                self._room_made()
             try:
                 if envelope.reply_to is not None and self._expired(envelope):
                     continue
@@ -107,8 +109,7 @@ class Turns(Mailbox):
         if extras is not None:
             if extras.idle is not None:
                 extras.idle.touched()
-            if extras.room is not None and self.depth < self.spec.capacity:
-                extras.room.made()
+            self._room_made()
         self.scheduled = False
         # Read again: what another thread put before the flag fell has asked for no turn.
         user = self._user
@@ -204,6 +205,8 @@ class Turns(Mailbox):
                 except IndexError:
                     break
                 self.current = current
+                if self._extras is not None:
+                    self._room_made()
                 if current.reply_to is not None and self._expired(current):
                     current = None
                     continue
@@ -255,8 +258,7 @@ class Turns(Mailbox):
             then, extras.then = extras.then, None
             if extras.idle is not None:
                 extras.idle.touched()
-            if extras.room is not None and self.depth < self.spec.capacity:
-                extras.room.made()
+            self._room_made()
             if then is not None:
                 then()
         if self.stopped._set:

@@ -17,7 +17,7 @@ from actors.actor import Actor
 from actors.entities.coordinator import Coordinator
 from actors.entities.handoff import COORDINATOR, Control, Data, HandoffOptions, Report
 from actors.entities.options import EntityOptions
-from actors.entities.parcels import Refuse, pack, unpack
+from actors.entities.parcels import Refuse, pack, refuse_all, unpack
 from actors.entities.residents import Factory
 from actors.entities.sharded import Answer, Parcel, ShardedEntities
 from actors.errors import NotEncodable
@@ -70,9 +70,11 @@ class _Lines:
         if node != self._me:
             self._remote.tell(node, name, item)
             return
-        here = self._remote._serving.exported.get(name)
-        if here is not None and here.is_alive():
-            here.tell(item)
+        here = self._remote.exported(name)
+        if here is None or not here.is_alive():
+            refuse_all(message, refuse, "stopped")
+            return
+        here.tell(item)
 
 
 class EntityNode:

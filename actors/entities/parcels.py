@@ -10,7 +10,7 @@ from actors.entities.sharded import Answer, Parcel
 from actors.errors import NotEncodable
 from actors.remote.codec import Codec
 
-__all__ = ["Refuse", "pack", "unpack"]
+__all__ = ["Refuse", "pack", "refuse_all", "unpack"]
 
 Refuse = Callable[[str, Parcel, str], None]
 """Takes entity id, message and reason of what cannot travel."""
@@ -25,6 +25,15 @@ def _parcel(codec: Codec, parcel: Parcel) -> list[Any]:
 def _opened(codec: Codec, item: list[Any]) -> Parcel:
     kind, data, asker, number, left_s = item
     return Parcel(codec.decode(kind, data)[0], asker, number, left_s)
+
+
+def refuse_all(message: Any, refuse: Refuse, reason: str) -> None:
+    """Tell ``refuse`` of everything in a message that was for an entity."""
+    if isinstance(message, Deliver):
+        refuse(message.entity_id, message.payload, reason)
+    elif isinstance(message, HandOver):
+        for entity_id, parcel in message.messages:
+            refuse(entity_id, parcel, reason)
 
 
 def pack(codec: Codec, message: Any, refuse: Refuse) -> list[Any] | None:

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from actors.future import answer
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -23,19 +25,24 @@ __all__ = ["Extras", "Room"]
 class Room:
     """Who waits for room in a full mailbox."""
 
-    __slots__ = ("condition", "futures")
+    __slots__ = ("condition", "futures", "waiting")
 
     def __init__(self) -> None:
         self.condition = threading.Condition()
         self.futures: list[Future[None]] = []
+        self.waiting = 0
+        """Threads that wait."""
 
     def made(self) -> None:
         """There may be room now."""
+        if not self.waiting and not self.futures:
+            return
         with self.condition:
             self.condition.notify_all()
             futures, self.futures = self.futures, []
         for future in futures:
-            future.set(None)
+            # One whose waiter gave up has its end already.
+            answer(future, None)
 
 
 class Extras:
@@ -68,7 +75,7 @@ class Extras:
         self.room: Room | None = None
         self.idle: IdleWatch | None = None
         self.pipes: set[asyncio.Task[Any]] | None = None
-        self.waits: list[tuple[Any, Any]] | None = None
-        """The envelope in handling and the cell whose answer that handling waits for."""
+        self.waits: list[tuple[Any, Future[Any]]] | None = None
+        """The envelope in handling and the answer that this handling waits for."""
         self.then: Callable[[], None] | None = None
         """What to do when the handler at work has been cut off."""

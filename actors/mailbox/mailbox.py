@@ -233,11 +233,16 @@ class Mailbox:
                 room = extras.room = extras.room or Room()
         deadline = time.monotonic() + self.spec.block_timeout_s
         with room.condition:
-            while self.depth >= self.spec.capacity and not self.stopped._set:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                room.condition.wait(left)
+            # Noted before the look: who makes room sees it, or this look sees the room.
+            room.waiting += 1
+            try:
+                while self.depth >= self.spec.capacity and not self.stopped._set:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        return False
+                    room.condition.wait(left)
+            finally:
+                room.waiting -= 1
         return True
 
     def when_room(self) -> Future[None]:
@@ -251,6 +256,12 @@ class Mailbox:
         if self.depth < self.spec.capacity or self.stopped._set:
             room.made()
         return future
+
+    def _room_made(self) -> None:
+        """A message was taken out: who waits for room goes on, before that one is handled."""
+        extras = self._extras
+        if extras is not None and extras.room is not None and self.depth < self.spec.capacity:
+            extras.room.made()
 
     def _refuse(self, envelope: Envelope[Any]) -> None:
         if envelope.reply_to is not None:

@@ -157,6 +157,10 @@ class RemoteNode:
         """Let peers tell, ask and watch this actor by ``name``; another one before it goes."""
         self._serving.exported[name] = ref
 
+    def exported(self, name: str) -> ActorRef[Any] | None:
+        """The actor of this process that peers know by ``name``; None when there is none."""
+        return self._serving.exported.get(name)
+
     def ref(self, peer: str, name: str) -> RemoteRef:
         """A ref of the actor that ``peer`` exports as ``name``, whether it is there or not."""
         return RemoteRef(self, peer, name)

@@ -120,7 +120,7 @@ class FlakyProxy:
                         if rounds:
                             await asyncio.sleep(rounds * self._round_s)
                         self.frames += 1
-                        sink.write(encode_frame(frame.kind, frame.sequence, frame.payload))
+                        sink.write(encode_frame(*frame))
                 await sink.drain()
         pipe.abort()
 

@@ -14,9 +14,11 @@ import pytest
 from actors_support import until
 
 from actors import Actor, ActorSystem, ProcessSpec, ProcessSupervisor, RestartPolicy
-from actors.entities.cluster import CoordinatorNode, EntityNode
-from actors.entities.handoff import HandoffOptions
+from actors.entities.cluster import CoordinatorNode, EntityNode, _Lines
+from actors.entities.handoff import Deliver, HandoffOptions, HandOver, Mark
+from actors.entities.sharded import Parcel
 from actors.remote import RemoteNode
+from actors.remote.codec import StructCodec
 
 TOKEN = b"secret"
 HANDOFF = HandoffOptions(slots=48, move_absolute=12, move_relative=0.25, lease_s=5.0)
@@ -186,3 +188,21 @@ async def test_processes_come_and_go_and_nothing_is_lost(
     assert {node for node, _ in lists.values()} == {"s2", "s3"}
     for _, items in lists.values():
         assert items == list(range(len(items))), "what was saved last is there"
+
+
+async def test_what_finds_its_inlet_closed_is_refused(tmp_path: Path) -> None:
+    """A line to its own process loses nothing without a word."""
+    system = ActorSystem("t")
+    remote = RemoteNode(system, "me", TOKEN)
+    await remote.listen(tmp_path / "me")
+    lines = _Lines(remote, "ledgers", "node", None)
+    inlet = remote.exported("node:ledgers")
+    assert inlet is not None
+    await inlet.stop(block=False)
+    refused: list[Any] = []
+    first, second = Parcel("first"), Parcel("second")
+    for message in (Deliver(1, 2, "k1", first), HandOver(1, 2, (("k2", second),)), Mark(1, 2)):
+        lines.send("me", "node", StructCodec(), message, lambda *words: refused.append(words))
+    assert refused == [("k1", first, "stopped"), ("k2", second, "stopped")]
+    await remote.close()
+    assert await system.stop(5)
