@@ -48,6 +48,8 @@ class Window:
     def __init__(self, *words: str, columns: int = 80, lines: int = 24) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            # Whoever runs the tests in the background may have it ignored, and so would the child.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             os.environ["TERM"] = "xterm-256color"
             os.execv(sys.executable, [sys.executable, "-m", "caxton.cli.main", *words])
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
