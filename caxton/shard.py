@@ -122,8 +122,10 @@ class Shard:
         return self.router.recover()
 
     def _look_for_expired(self) -> None:
-        self.router.conversations.expire()
-        if self.router.conversations.sweep():
+        conversations = self.router.conversations
+        conversations.expire()
+        settle, sweep = conversations.settle(), conversations.sweep()
+        if settle or sweep:
             self.router.commit.kick()
         loop = asyncio.get_running_loop()
         self._expire = loop.call_later(EXPIRE_S, self._look_for_expired)

@@ -21,10 +21,13 @@ from caxton.message import Message
 from caxton.storage.journal import Journal
 from caxton.storage.records import Batch
 
-__all__ = ["OpenConversations"]
+__all__ = ["LAG", "OpenConversations"]
 
 SNAPSHOTS = 64
-"""Snapshots that one commit carries at least; a tenth of what is due when that is more."""
+"""Due snapshots that one commit carries at most; a tenth of what is changed when that is more."""
+LAG = 20_000
+"""Messages that snapshots may be behind the journal: a start reads as many again. A conversation
+that gets messages all the time is written once in so many messages, not once in each commit."""
 SWEPT = 200
 """Stored conversations that are looked at in one go, for those that nothing is kept of."""
 MAILBOX = 1_000_000
@@ -40,6 +43,7 @@ class OpenConversations:
         host: the stages before and after.
         limit: conversations kept in memory; the idlest others are passivated.
         timeout_ms: idle time after which a conversation has ended.
+        lag: messages that snapshots may be behind the journal.
     """
 
     def __init__(
@@ -50,15 +54,24 @@ class OpenConversations:
         *,
         limit: int,
         timeout_ms: int,
+        lag: int = LAG,
     ) -> None:
         self._system = system
         self._journal = journal
         self._host = host
         self._limit = limit
+        self._lag = lag
+        self._changed_limit = min(lag, max(1, limit // 4))
+        """What has changed cannot be passivated."""
         self._timeout_ms = timeout_ms
         self._open: dict[bytes, OpenConversation] = {}
         self._due: dict[bytes, int] = {}
         """Conversation to the first sequence number its snapshot misses, in rising order."""
+        self._settled = 0
+        self._rested = 0
+        """What changed before these is to be written, however little else happens."""
+        self.unfinished = False
+        """Whether the last commit had no room for all snapshots that were due."""
         self._deadlines: list[tuple[int, bytes]] = []
         self._forgotten: dict[bytes, None] = {}
         self._swept = b""
@@ -133,21 +146,37 @@ class OpenConversations:
     def snapshot(self, batch: Batch) -> int:
         """Put due snapshots into ``batch``; returns the first sequence number still missing."""
         due = self._due
+        following = self._journal.next_sequence
+        edge = max(following - self._lag, self._rested)
+        over = len(due) - self._changed_limit
         room = max(SNAPSHOTS, len(due) // 10)
-        done = []
-        for key in due:
+        done: list[bytes] = []
+        self.unfinished = False
+        for key, missing in due.items():
+            if missing >= edge and len(done) >= over:
+                break
             state = self._open[key]
             # A message in the mailbox is journaled but not yet in the record.
-            if state.told or room == 0:
+            if state.told:
                 break
-            room -= 1
+            if len(done) == room:
+                self.unfinished = True
+                break
             done.append(key)
             self._write(state, batch)
         for key in done:
             del due[key]
         while self._forgotten and len(batch.forgotten) < SNAPSHOTS:
             batch.forgotten.append(self._forgotten.popitem()[0])
-        return next(iter(due.values()), self._journal.next_sequence)
+        return next(iter(due.values()), following)
+
+    def settle(self) -> bool:
+        """Have written what has changed and then rested since the call before the last one.
+
+        Call now and then; True when there is something to commit.
+        """
+        self._rested, self._settled = self._settled, self._journal.next_sequence
+        return next(iter(self._due.values()), self._rested) < self._rested
 
     def _write(self, state: OpenConversation, batch: Batch) -> None:
         record = state.record

@@ -17,7 +17,7 @@ import orjson
 from actors import Actor, ActorSystem
 from caxton.agents.directory import Directory, system_identity
 from caxton.config import Config
-from caxton.conversations.open import OpenConversations
+from caxton.conversations.open import LAG, OpenConversations
 from caxton.conversations.record import ConversationRecord
 from caxton.errors import AgentNotFound, CaxtonError, ValidationError
 from caxton.message import Message, Performative, decode, encode, make_message
@@ -124,6 +124,8 @@ class Router:
         self.conversations = OpenConversations(
             system, journal, self, limit=config.conversation_active,
             timeout_ms=config.conversation_timeout_ms,
+            # The journal keeps what is not in a snapshot.
+            lag=min(LAG, config.storage_keep_messages // 4),
         )  # fmt: skip
         self.commit = GroupCommit(
             journal,
@@ -393,6 +395,8 @@ class Router:
             begin()
         for origin, message in owed.lookups:
             self._look_up_reply(origin, message)
+        if self.conversations.unfinished:
+            self.commit.kick()
 
     def _look_up_reply(self, origin: Origin, message: Message) -> None:
         """Answer a repeated submission whose reply was committed before it was repeated."""
