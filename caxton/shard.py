@@ -92,6 +92,7 @@ class Shard:
             disk=config.durability == "disk",
             map_bytes=config.storage_map_bytes,
             keep=config.storage_keep_messages,
+            dead_limit=config.dead_letter_limit,
         )
         self.router = Router(
             config,

@@ -16,9 +16,9 @@ from caxton.agents.directory import Directory
 from caxton.errors import AgentFailed, AgentNotFound, CaxtonError, PoisonMessage, Postponed
 from caxton.message import Message
 from caxton.routing.accepted import Accepted, Handling
-from caxton.routing.retries import Retries
+from caxton.routing.retries import Retries, Retrying
 from caxton.routing.trials import KILLS, SUSPECT, Trials
-from caxton.types import RetryDelayMs, format_id, parse_id
+from caxton.types import format_id, parse_id
 
 __all__ = ["Delivery", "LocalAgents", "RemoteShards"]
 
@@ -65,7 +65,7 @@ class Delivery:
         settled, buried: what ends a message (handled; dead with its last error).
         retrying: told that a message comes again after so many attempts, in so many seconds.
         on_trial: notes that a suspect is delivered, then calls back.
-        clock: monotonic seconds.
+        retries: how soon what failed comes again.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Delivery:
         buried: Callable[[Accepted, CaxtonError, str], None],
         retrying: Callable[[Accepted, float], None],
         on_trial: Callable[[Accepted, Callable[[], None]], None],
+        retries: Retrying,
     ) -> None:
         self._directory = directory
         self._shard = shard
@@ -93,7 +94,7 @@ class Delivery:
         self._retrying = retrying
         self._queues: dict[bytes, _Queue] = {}
         self._kept = 0
-        self.retries = Retries(RetryDelayMs.default or 1_000, self.deliver)
+        self.retries = Retries(retries, self.deliver)
         self.trials = Trials(on_trial, self.deliver)
         self._remote_flying: dict[int, dict[int, Accepted]] = {}
 

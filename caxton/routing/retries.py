@@ -12,12 +12,12 @@ import asyncio
 import bisect
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from caxton.routing.accepted import Accepted
 
-__all__ = ["Lane", "Retries"]
+__all__ = ["Lane", "Retries", "Retrying"]
 
-BACKOFF = 2.0
 JITTER = 0.2
 MAX_DELAY_S = 30.0
 
@@ -35,17 +35,30 @@ class Lane:
         self.timer: asyncio.TimerHandle | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """How soon what failed comes again: after ``delay_ms``, each further time ``factor`` times as
+    late, up to 30 s, with up to a fifth more or less."""
+
+    delay_ms: int
+    factor: float = 2.0
+
+    def delay_s(self, attempts: int) -> float:
+        """Before the next delivery of a message that failed ``attempts`` times."""
+        delay = min(MAX_DELAY_S, self.delay_ms / 1_000 * self.factor ** (attempts - 1))
+        return delay * random.uniform(1 - JITTER, 1 + JITTER)
+
+
 class Retries:
     """The stopped lanes of one shard.
 
     Args:
-        base_ms: delay of the first retry; each further one is twice as long, up to 30 s, with up to
-            a fifth more or less.
+        retrying: how soon a lane goes on.
         deliver: sends a message to its agent.
     """
 
-    def __init__(self, base_ms: int, deliver: Callable[[Accepted, bytes], None]) -> None:
-        self._base_s = base_ms / 1_000
+    def __init__(self, retrying: Retrying, deliver: Callable[[Accepted, bytes], None]) -> None:
+        self._retrying = retrying
         self._deliver = deliver
         self._lanes: dict[Key, Lane] = {}
 
@@ -58,8 +71,7 @@ class Retries:
 
     def delay_s(self, attempts: int) -> float:
         """Before the next delivery of a message that failed ``attempts`` times."""
-        delay = min(MAX_DELAY_S, self._base_s * BACKOFF ** (attempts - 1))
-        return delay * random.uniform(1 - JITTER, 1 + JITTER)
+        return self._retrying.delay_s(attempts)
 
     def stopped(self, accepted: Accepted, agent_id: bytes) -> bool:
         """Whether the lane of a message is stopped; then it waits in it."""

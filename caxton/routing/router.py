@@ -12,26 +12,26 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import orjson
-
 from actors import Actor, ActorSystem
 from caxton.agents.directory import Directory, system_identity
 from caxton.config import Config
 from caxton.conversations.open import LAG, OpenConversations
 from caxton.conversations.record import ConversationRecord
 from caxton.errors import AgentNotFound, CaxtonError, ValidationError
-from caxton.message import Message, Performative, decode, encode, make_message
+from caxton.message import Message, Performative, decode, encode
 from caxton.observe.histogram import Histogram
 from caxton.routing.accepted import Accepted, Origin
 from caxton.routing.admission import Admission
+from caxton.routing.answers import Answers
 from caxton.routing.capabilities import CapabilityResolver
 from caxton.routing.delivery import Delivery, LocalAgents, RemoteShards
+from caxton.routing.retries import Retrying
 from caxton.routing.submission import Counters, Owed, Submission
 from caxton.routing.trials import KILLS
 from caxton.storage.group_commit import GroupCommit
 from caxton.storage.journal import Journal
 from caxton.storage.records import Batch, DeadRecord
-from caxton.types import derived_id, format_id
+from caxton.types import format_id
 
 __all__ = ["Router", "RouterActor"]
 
@@ -43,9 +43,6 @@ MAX_WAITERS = 100_000
 
 Elsewhere = Callable[[Sequence[Message], Callable[[], None]], None]
 """Submits messages to their own shards and calls back once all are journaled or refused."""
-
-_QUIET = frozenset({Performative.FAILURE, Performative.NOT_UNDERSTOOD})
-"""Acts about failures: no FAILURE answers a failure."""
 
 
 class RouterActor(Actor):
@@ -100,7 +97,7 @@ class Router:
         self._event = event
         self._shard = shard
         self._elsewhere = elsewhere
-        self._identity = system_identity(directory.node_id)
+        self.answers = Answers(system_identity(directory.node_id))
         self.admission = Admission(
             directory,
             journal,
@@ -119,6 +116,7 @@ class Router:
             buried=self._bury,
             retrying=self._retrying,
             on_trial=self._on_trial,
+            retries=Retrying(config.retry_delay_ms, config.retry_factor),
         )
         self.resolver = CapabilityResolver(directory, self.delivery.load, self.delivery.health)
         self.conversations = OpenConversations(
@@ -240,7 +238,7 @@ class Router:
         """The act does not fit its conversation: NOT_UNDERSTOOD to its sender."""
         if self.journal.mark(accepted.sequence):
             self.counters.failed += 1
-            self._answer(accepted.message, Performative.NOT_UNDERSTOOD, error)
+            self.emit(self.answers.about(accepted.message, Performative.NOT_UNDERSTOOD, error))
             self.commit.kick()
 
     # --- settle ------------------------------------------------------------------------------
@@ -269,7 +267,7 @@ class Router:
         if self.journal.mark(accepted.sequence):
             self.counters.handled += 1
             if accepted.message.delivery_options.require_receipt:
-                self._receipt(accepted.message)
+                self.emit(self.answers.receipt(accepted.message))
         self.commit.kick()
 
     def _retrying(self, accepted: Accepted, delay_s: float) -> None:
@@ -298,7 +296,7 @@ class Router:
         self.counters.failed += 1
         self.counters.dead_letters += 1
         self._event("dead_letter", format_id(accepted.message.message_id), str(error))
-        self._answer(accepted.message, Performative.FAILURE, error)
+        self.emit(self.answers.about(accepted.message, Performative.FAILURE, error))
         self.commit.kick()
 
     def raise_dead(self, letter: DeadRecord) -> None:
@@ -311,44 +309,6 @@ class Router:
         """Remove a dead letter for good."""
         self.journal.remove_dead(sequence)
         self.commit.kick()
-
-    def _answer(self, to: Message, performative: Performative, error: CaxtonError) -> None:
-        """Tell the sender; never about a failure, and never to the node itself."""
-        if to.performative in _QUIET or to.sender == self._identity:
-            return
-        body = {
-            "code": error.code,
-            "reason": error.title,
-            "detail": str(error),
-            "remedy": error.remedy,
-            "retryable": error.retryable,
-            "message_id": format_id(to.message_id),
-        }
-        # Index 2**32 keeps clear of the ids of an agent's own replies to the same message.
-        self._from_node(to, performative, orjson.dumps(body), 1 << 32)
-
-    def _receipt(self, to: Message) -> None:
-        if to.sender != self._identity:
-            body = orjson.dumps({"handled": format_id(to.message_id)})
-            self._from_node(to, Performative.CONFIRM, body, (1 << 32) + 1)
-
-    def _from_node(self, to: Message, act: Performative, content: bytes, index: int) -> None:
-        self.emit(
-            [
-                make_message(
-                    act,
-                    sender=self._identity,
-                    receiver=to.sender,
-                    content=content,
-                    conversation_id=to.conversation_id,
-                    message_id=derived_id(to.message_id, index),
-                    in_reply_to=to.reply_with or to.message_id,
-                    language="application/json",
-                    protocol=to.protocol,
-                    trace_context=to.trace_context,
-                )
-            ]
-        )
 
     # --- confirm -----------------------------------------------------------------------------
 
@@ -372,23 +332,7 @@ class Router:
         owed = batch.owed
         if not isinstance(owed, Owed):
             return
-        now = self._clock()
-        runs: dict[int, tuple[Origin, list[int]]] = {}
-        for origin, reference, since in owed.acks:
-            self.ack_us.add(int((now - since) * 1e6))
-            entry = runs.get(id(origin))
-            if entry is None:
-                runs[id(origin)] = (origin, [reference, 1])
-                continue
-            run = entry[1]
-            if run[-2] + run[-1] == reference:
-                run[-1] += 1
-            else:
-                run += (reference, 1)
-        for origin, run in runs.values():
-            origin.acked(run, disk=self.disk)
-        for origin, reference in owed.duplicates:
-            origin.duplicate([reference], disk=self.disk)
+        owed.confirm(self._clock(), self.ack_us, disk=self.disk)
         for origin, raw, message in owed.replies:
             origin.replied(raw, message)
         for begin in owed.trials:

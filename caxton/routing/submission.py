@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from caxton.message import Message
+from caxton.observe.histogram import Histogram
 from caxton.routing.accepted import Origin
 
 __all__ = ["Counters", "Owed", "Submission"]
@@ -44,3 +45,22 @@ class Owed:
         self.replies: list[tuple[Origin, bytes, Message]] = []
         self.lookups: list[tuple[Origin, Message]] = []
         self.trials: list[Callable[[], None]] = []
+
+    def confirm(self, now: float, ack_us: Histogram, *, disk: bool) -> None:
+        """Tell origins what is in the journal: runs of references, each as first and count."""
+        runs: dict[int, tuple[Origin, list[int]]] = {}
+        for origin, reference, since in self.acks:
+            ack_us.add(int((now - since) * 1e6))
+            entry = runs.get(id(origin))
+            if entry is None:
+                runs[id(origin)] = (origin, [reference, 1])
+                continue
+            run = entry[1]
+            if run[-2] + run[-1] == reference:
+                run[-1] += 1
+            else:
+                run += (reference, 1)
+        for origin, run in runs.values():
+            origin.acked(run, disk=disk)
+        for origin, reference in self.duplicates:
+            origin.duplicate([reference], disk=disk)

@@ -45,6 +45,7 @@ from caxton.links.wire import (
 from caxton.message import encode, make_message
 from caxton.routing.accepted import Accepted
 from caxton.routing.delivery import Delivery
+from caxton.routing.retries import Retrying
 from caxton.types import new_id
 
 A, B = new_id(), new_id()
@@ -290,6 +291,7 @@ def test_a_late_report_settles_only_its_own_message() -> None:
         buried=lambda one, error, traceback: None,
         retrying=lambda one, delay_s: None,
         on_trial=lambda one, begin: begin(),
+        retries=Retrying(100),
     )
     mine = accepted(7, Router())
     delivery.deliver(mine, receiver)

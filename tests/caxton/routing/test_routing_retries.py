@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from caxton.agents.behaviour import Outgoing
 from caxton.errors import ModelUnavailable
 from caxton.message import DeliveryOptions, Message
-from caxton.routing.retries import MAX_DELAY_S, Retries
+from caxton.routing.retries import MAX_DELAY_S, Retries, Retrying
 from caxton.types import new_id
 
 Make = Callable[..., Engine]
@@ -173,6 +173,6 @@ async def test_a_retry_survives_a_crash_with_its_count_and_its_due_time(
 
 def test_delays_grow_to_a_bound() -> None:
     """Each delay is about twice the one before, up to the longest."""
-    retries = Retries(100, lambda accepted, agent_id: None)
+    retries = Retries(Retrying(100), lambda accepted, agent_id: None)
     for attempts, expected in ((1, 0.1), (2, 0.2), (4, 0.8), (30, MAX_DELAY_S)):
         assert expected * 0.79 < retries.delay_s(attempts) < expected * 1.21

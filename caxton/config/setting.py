@@ -1,0 +1,113 @@
+"""One row of the settings table, and how values of each kind are read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caxton.config.secret import Secret
+from caxton.errors import ValidationError
+from caxton.types import Bound
+
+__all__ = ["Setting", "choice", "flag", "path", "row", "secret", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the settings table."""
+
+    key: str
+    """Dotted name in the file: ``llm.base_url`` is ``base_url`` in the section ``[llm]``."""
+    help: str
+    """What it is for, with its unit."""
+    parse: Callable[[object, str], Any]
+    """Turns a value from any origin into the typed one, or raises ValidationError."""
+    allowed: str
+    """The range as people read it."""
+    secret: bool = False
+    """Never printed."""
+    env: tuple[str, ...] = ()
+    """Environment variables besides ``CAXTON_<KEY>``, tried after it."""
+
+    @property
+    def field(self) -> str:
+        """The name of the field in ``Config``."""
+        return self.key.replace(".", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"CAXTON_{self.field.upper()}"
+
+
+def _number(bound: Bound[Any]) -> Callable[[object, str], Any]:
+    def parse(value: object, field: str) -> Any:
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = bound.base(value)
+        return bound.parse(value, field)
+
+    return parse
+
+
+def text(value: object, field: str) -> str:
+    """A text; raises ValidationError for anything else."""
+    if isinstance(value, str) and len(value) <= 4_096 and "\0" not in value:
+        return value
+    raise ValidationError(field=field, value=value, allowed="text of at most 4,096 characters")
+
+
+def secret(value: object, field: str) -> Secret:
+    """A text that is never printed; raises ValidationError for anything else."""
+    try:
+        return Secret(text(value, field))
+    except ValidationError:
+        raise ValidationError(field=field, value="a secret", allowed="text") from None
+
+
+def path(value: object, field: str) -> Path:
+    """A path; raises ValidationError for anything else."""
+    if isinstance(value, Path):
+        return value.expanduser()
+    given = text(value, field)
+    if not given:
+        raise ValidationError(field=field, value=value, allowed="a path")
+    return Path(given).expanduser()
+
+
+def flag(value: object, field: str) -> bool:
+    """A yes or no; raises ValidationError for anything else."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("1", "true", "yes", "on"):
+        return True
+    if isinstance(value, str) and value.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValidationError(field=field, value=value, allowed="true or false")
+
+
+def choice(*options: str) -> Callable[[object, str], str]:
+    """Reads one of some words."""
+
+    def parse(value: object, field: str) -> str:
+        if isinstance(value, str) and value in options:
+            return value
+        raise ValidationError(field=field, value=value, allowed=" or ".join(options))
+
+    return parse
+
+
+def row(
+    key: str,
+    help_: str,
+    kind: Bound[Any] | Callable[[object, str], Any],
+    allowed: str = "",
+    **kw: Any,
+) -> Setting:
+    """A row of the table."""
+    if isinstance(kind, Bound):
+        return Setting(key, help_, _number(kind), kind.allowed, **kw)
+    return Setting(key, help_, kind, allowed, **kw)

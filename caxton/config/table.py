@@ -1,0 +1,139 @@
+"""The settings table."""
+
+from __future__ import annotations
+
+from caxton.config.setting import Setting, choice, flag, path, row, secret, text
+from caxton.types import (
+    AgentQueueSize,
+    Bound,
+    ConversationTimeoutMs,
+    DeadLetterQueueSize,
+    MaxConversationParticipants,
+    RetryBackoffFactor,
+    RetryDelayMs,
+    WorkerCount,
+)
+
+__all__ = ["BY_FIELD", "BY_KEY", "SETTINGS", "TEN_MIB"]
+
+TEN_MIB = 10 * 1024 * 1024
+
+SETTINGS: tuple[Setting, ...] = (
+    row("agents", "Folder of agent files; sub-folders are read too.", path, "a folder"),
+    row("data", "Folder that holds everything the node keeps.", path, "a folder"),
+    row("workspace", "Folder that relative paths in agent files start from.", path, "a folder"),
+    row(
+        "shards",
+        "Shard processes; 0 runs everything in the calling process.",
+        Bound("shards", int, 0, WorkerCount.high),
+    ),
+    row("host", "Address the API listens on.", text, "an address"),
+    row("port", "Port the API listens on; 0 takes a free one.", Bound("port", int, 0, 65_535)),
+    row(
+        "durability",
+        "What an acknowledgement means: `disk` survives power loss, `process` a killed process.",
+        choice("disk", "process"),
+        "disk or process",
+    ),
+    row("watch", "Reload agent files when they change.", flag, "true or false"),
+    row(
+        "shutdown_timeout_ms",
+        "How long a drain may take before processes are killed, in ms.",
+        Bound("shutdown_timeout_ms", int, 100, 300_000, unit="ms"),
+    ),
+    row(
+        "start_timeout_ms",
+        "How long a process may take to become ready, in ms.",
+        Bound("start_timeout_ms", int, 1_000, 600_000, unit="ms"),
+    ),
+    row(
+        "limits.message_bytes",
+        "Largest content of a message, in bytes.",
+        Bound("limits.message_bytes", int, 1_024, TEN_MIB, unit="bytes"),
+    ),
+    row(
+        "limits.pending",
+        "Messages a shard holds that are accepted and not yet handled; more are refused.",
+        Bound("limits.pending", int, 1_000, 10_000_000, unit="messages"),
+    ),
+    row(
+        "limits.agent_queue",
+        "Messages in an agent's mailbox; more wait in the journal.",
+        AgentQueueSize,
+    ),
+    row(
+        "limits.agents",
+        "Agents on one node.",
+        Bound("limits.agents", int, 1, 1_000_000, unit="agents"),
+    ),
+    row(
+        "conversation.timeout_ms",
+        "Idle time after which a conversation ends, in ms.",
+        ConversationTimeoutMs,
+    ),
+    row(
+        "conversation.participants",
+        "Participants of one conversation.",
+        MaxConversationParticipants,
+    ),
+    row(
+        "conversation.active",
+        "Conversations a shard keeps in memory; the idlest others wait on disk.",
+        Bound("conversation.active", int, 100, 10_000_000),
+    ),
+    row("retry.delay_ms", "Before a failed delivery is tried again, in ms.", RetryDelayMs),
+    row("retry.factor", "How much longer each further delay is.", RetryBackoffFactor),
+    row(
+        "dead_letter.limit",
+        "Dead letters a shard keeps; the oldest go first.",
+        DeadLetterQueueSize,
+    ),
+    row(
+        "storage.map_bytes",
+        "Largest size of one LMDB store, in bytes (sparse: nothing is taken before it is used).",
+        Bound("storage.map_bytes", int, 16 * 1024 * 1024, 1 << 44, unit="bytes"),
+    ),
+    row(
+        "storage.keep_messages",
+        "Handled messages a shard keeps for history and for recognising duplicates.",
+        Bound("storage.keep_messages", int, 1_000, 1_000_000_000, unit="messages"),
+    ),
+    row("tools.workers", "Sandbox workers that run tools.", Bound("tools.workers", int, 1, 64)),
+    row(
+        "llm.provider",
+        "Language-model provider: `auto` takes openai when a key or base URL is set, else rules.",
+        text,
+        "auto or the name of an installed provider",
+    ),
+    row(
+        "llm.base_url",
+        "Base URL of an OpenAI-compatible server.",
+        text,
+        "a URL",
+        env=("OPENAI_BASE_URL",),
+    ),
+    row(
+        "llm.api_key", "Key for that server.", secret, "text", secret=True, env=("OPENAI_API_KEY",)
+    ),
+    row(
+        "llm.model",
+        "Model to ask for when an agent file names none.",
+        text,
+        "a model name",
+        env=("OPENAI_MODEL",),
+    ),
+    row(
+        "llm.timeout_ms",
+        "How long one model call may take, in ms.",
+        Bound("llm.timeout_ms", int, 1_000, 600_000, unit="ms"),
+    ),
+    row(
+        "log.level",
+        "Least important level that is logged.",
+        choice("debug", "info", "warning", "error"),
+        "debug, info, warning or error",
+    ),
+)
+
+BY_FIELD = {setting.field: setting for setting in SETTINGS}
+BY_KEY = {setting.key: setting for setting in SETTINGS}

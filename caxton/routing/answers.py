@@ -1,0 +1,66 @@
+"""What the node itself tells senders: FAILURE, NOT_UNDERSTOOD, and receipts."""
+
+from __future__ import annotations
+
+import orjson
+
+from caxton.errors import CaxtonError
+from caxton.message import Message, Performative, make_message
+from caxton.types import derived_id, format_id
+
+__all__ = ["Answers"]
+
+_QUIET = frozenset({Performative.FAILURE, Performative.NOT_UNDERSTOOD})
+"""Acts about failures: no FAILURE answers a failure."""
+_FAILURE = 1 << 32
+"""Keeps clear of the ids of an agent's own replies to the same message."""
+_RECEIPT = _FAILURE + 1
+
+
+class Answers:
+    """Makes the node's answers; the same one for the same message each time.
+
+    Args:
+        identity: who the node is as a sender.
+    """
+
+    def __init__(self, identity: bytes) -> None:
+        self._identity = identity
+
+    def about(self, to: Message, act: Performative, error: CaxtonError) -> list[Message]:
+        """What the sender of ``to`` is told of ``error``: one message, or nothing when ``to`` is
+        about a failure itself or comes from the node."""
+        if to.performative in _QUIET or to.sender == self._identity:
+            return []
+        body = {
+            "code": error.code,
+            "reason": error.title,
+            "detail": str(error),
+            "remedy": error.remedy,
+            "retryable": error.retryable,
+            "message_id": format_id(to.message_id),
+        }
+        return [self._answer(to, act, body, _FAILURE)]
+
+    def receipt(self, to: Message) -> list[Message]:
+        """CONFIRM that ``to`` was handled; nothing when it comes from the node."""
+        if to.sender == self._identity:
+            return []
+        body: dict[str, object] = {"handled": format_id(to.message_id)}
+        return [self._answer(to, Performative.CONFIRM, body, _RECEIPT)]
+
+    def _answer(
+        self, to: Message, act: Performative, body: dict[str, object], index: int
+    ) -> Message:
+        return make_message(
+            act,
+            sender=self._identity,
+            receiver=to.sender,
+            content=orjson.dumps(body),
+            conversation_id=to.conversation_id,
+            message_id=derived_id(to.message_id, index),
+            in_reply_to=to.reply_with or to.message_id,
+            language="application/json",
+            protocol=to.protocol,
+            trace_context=to.trace_context,
+        )
