@@ -30,6 +30,7 @@ from caxton.message import DeliveryOptions, Message, Performative, make_message
 from caxton.processes.data_folder import DataFolder
 from caxton.processes.gateway_links import GatewayLinks
 from caxton.processes.layout import GATEWAY, TOOLS, Layout, shard_name
+from caxton.processes.resharding import reshard_node
 from caxton.processes.status import NodeStatus, ProcessRow
 from caxton.storage.registry import Registry
 from caxton.types import MessageTimeoutMs
@@ -100,6 +101,7 @@ class Node:
         self._stack.callback(registry.close)
         node_id = registry.node_id()
         layout = Layout(config, node_id, folder.sockets, secrets.token_bytes(32))
+        await reshard_node(config, layout.shards)
         listener = self._listen() if self._api else None
         self._status = NodeStatus(
             node_id=node_id,

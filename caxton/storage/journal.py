@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 import lmdb
@@ -302,6 +303,14 @@ class Journal:
                     if left <= 0:
                         break
         return [raw for part in reversed(parts) for raw in part]
+
+    def messages(self) -> Iterator[tuple[int, bytes]]:
+        """Every committed message that is kept with its number, in order. For a journal that
+        nothing writes to meanwhile."""
+        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+            for value in reading.cursor(self._env.tables["log"]).iternext(keys=False):
+                record = self._decode(value)
+                yield from enumerate(record.messages, record.first)
 
     def _decode(self, value: bytes) -> LogRecord:
         try:

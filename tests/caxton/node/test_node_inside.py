@@ -117,6 +117,27 @@ async def test_a_request_without_an_answer_times_out_and_names_its_conversation(
         assert [one.state for one in detail.messages] == ["pending"]
 
 
+async def test_another_number_of_shards_loses_nothing(tmp_path: Path) -> None:
+    """What is pending or can be read is so after each change."""
+    settings = config(tmp_path, shards=2)
+    (settings.agents / "Slow.md").write_text(SLOW)
+    (settings.agents / "slow.py").write_text(SLOW_CODE)
+    async with Node(settings) as node:
+        waiting = [(await node.send(str(n), to="Slow")).conversation_id for n in range(6)]
+        told = (await node.request("hi", to="Echo")).conversation_id
+    for shards in (1, 3, 0):
+        async with Node(config(tmp_path, shards=shards)) as node:
+            assert sum(one.pending for one in (await node.status()).shards) == 6
+            for key in waiting:
+                detail = await node.conversation(parse_id(key, "c"))
+                assert [one.state for one in detail.messages] == ["pending"]
+            detail = await node.conversation(told)
+            assert [one.state for one in detail.messages] == ["handled"] * 2
+            assert (await node.request("again", to="Echo", conversation_id=told)).text == "again"
+            detail = await node.conversation(told)
+            told = (await node.request("hi", to="Echo")).conversation_id
+
+
 async def test_a_node_in_one_process_serves_its_api(tmp_path: Path) -> None:
     """The same REST app, for embedding."""
     async with Node(config(tmp_path), api=True) as node, AsyncClient(node.url) as client:
