@@ -19,12 +19,12 @@ from typing import Annotated, Any, Final
 import msgspec
 import orjson
 
+from caxton.capability import parse_capability
 from caxton.errors import MessageTooLarge, ValidationError
 from caxton.performative import FailureReason, Performative, parse_performative
 from caxton.trace_context import TraceContext, parse_traceparent
 from caxton.types import (
     AgentId,
-    CapabilityName,
     ContentLanguage,
     ConversationId,
     Id,
@@ -91,7 +91,8 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     created_at: int
     """Milliseconds since 1970, UTC."""
     receiver: AgentId | None = None
-    capability: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None
+    capability: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    """Name, or name and range of versions: ``billing@>=1.2,<2``."""
     content: Annotated[bytes, msgspec.Meta(max_length=10 * 1024 * 1024)] = b""
     """Opaque to the router."""
     reply_with: Id | None = None
@@ -189,7 +190,7 @@ def make_message(
         sender=sender,  # type: ignore[arg-type]  # likewise
         created_at=now_ms() if created_at is None else created_at,
         receiver=receiver,  # type: ignore[arg-type]  # likewise
-        capability=None if capability is None else CapabilityName.parse(capability, "capability"),
+        capability=None if capability is None else parse_capability(capability),
         content=body,
         reply_with=reply_with,
         in_reply_to=in_reply_to,

@@ -21,6 +21,7 @@ import msgspec
 
 from actors import ProcessSpec, ProcessSupervisor, RestartPolicy, StartFailed
 from caxton.agents.directory import Directory
+from caxton.capability import Strategy
 from caxton.config import Config
 from caxton.errors import AddressInUse, CaxtonError, ConfigInvalid, NodeNotReady
 from caxton.gateway import Gateway
@@ -115,7 +116,7 @@ class Node:
             shards=layout.shards,
             warnings=self._warnings(),
         )
-        directory = Directory(node_id, layout.shards)
+        directory = Directory(node_id, layout.shards, Strategy(config.capability_strategy))
         self._gateway = Gateway(
             directory, max_content=config.limits_message_bytes, status=self._status.view
         )

@@ -32,6 +32,7 @@ from caxton.agents.places import Key
 
 __all__ = [
     "CAPABILITY",
+    "OFFER",
     "TOOL",
     "read_budget",
     "read_conversation",
@@ -42,6 +43,10 @@ __all__ = [
 ]
 
 CAPABILITY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+OFFER: Final = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]{0,99})(@(?P<version>\d{1,9}(\.\d{1,9}){0,2}[0-9A-Za-z.+-]{0,40}))?"
+)
+"""A capability, and after an ``@`` its version."""
 TOOL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:*-]{0,127}(\([^()\n]{0,200}\))?")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,252})(:\d{1,5})?")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from caxton.agents.agent_fields import (
     CAPABILITY,
+    OFFER,
     TOOL,
     read_budget,
     read_conversation,
@@ -39,18 +40,20 @@ from caxton.agents.field_checks import AgentFileWarning, Checks, shown
 from caxton.agents.front_matter import read_front_matter
 from caxton.agents.places import FrontMatter, FrontMatterError
 from caxton.errors import AgentFileInvalid
+from caxton.types import Bound
 
 __all__ = ["AgentFile", "AgentFileErrors", "AgentFileWarning", "parse_agent_file"]
 
 MAX_FILE: Final = 1024 * 1024
 MAX_DESCRIPTION: Final = 5_000
+PRIORITY: Final = Bound("priority", int, 1, 100, default=50)
 MAX_TEMPLATE: Final = 16 * 1024
 
 KEYS: Final = frozenset(
     {
         "name", "version", "description", "capabilities", "requires", "tools", "system_prompt",
         "user_prompt_template", "llm", "parameters", "memory", "conversation", "limits",
-        "permissions", "budget", "wasm", "python",
+        "permissions", "budget", "wasm", "python", "priority",
     }
 )  # fmt: skip
 """The keys of an agent file."""
@@ -180,11 +183,13 @@ class _Definition:
         if wasm is None and python is None and not prompt.strip():
             checks.warn((), "no system prompt: the body is empty and `system_prompt` is not given")
         budget = read_budget(checks, get("budget"))
+        capabilities = self._capabilities(get("capabilities"), name)
         return AgentDefinition(
             name=name,
             version=self._version(get("version")),
             description=(description or "").strip(),
-            capabilities=self._capabilities(get("capabilities"), name),
+            capabilities=tuple(capabilities),
+            capability_versions={one: text for one, text in capabilities.items() if text},
             requires=self._requires(get("requires")),
             tools=self._tools(),
             system_prompt=prompt,
@@ -196,6 +201,7 @@ class _Definition:
             limits=read_limits(checks, get("limits")),
             permissions=read_permissions(checks, get("permissions"), ("permissions",)),
             budget=budget,
+            priority=self._priority(get("priority")),
             wasm=wasm,
             python=python,
             content_hash=content_hash,
@@ -243,19 +249,28 @@ class _Definition:
         self.checks.refuse(("version",), value, "a semantic version such as 1.0.0", better)
         return ""
 
-    def _capabilities(self, value: Any, name: str) -> tuple[str, ...]:
+    def _priority(self, value: Any) -> int:
+        default = PRIORITY.default or 50
         if value is None:
-            return (kebab(name),) if name else ()
-        found: dict[str, None] = {}
-        allowed = "names such as data-analysis"
-        for item, path in self.checks.names(value, ("capabilities",), CAPABILITY, 20, allowed):
-            fixed = kebab(item)
-            if "_" in item:
+            return default
+        low, high = int(PRIORITY.low), int(PRIORITY.high)
+        return self.checks.integer(value, ("priority",), low, high) or default
+
+    def _capabilities(self, value: Any, name: str) -> dict[str, str]:
+        """The capabilities, each with its version when it is not the agent's."""
+        if value is None:
+            return {kebab(name): ""} if name else {}
+        found: dict[str, str] = {}
+        allowed = "names such as data-analysis or billing@1.3"
+        for item, path in self.checks.names(value, ("capabilities",), OFFER, 20, allowed):
+            given, _, version = item.partition("@")
+            fixed = kebab(given)
+            if "_" in given:
                 self.checks.warn(path, f"`{shown(item)}` is read as `{shown(fixed)}`", of_key=False)
-            found[sys.intern(fixed)] = None
+            found[sys.intern(fixed)] = version
         if not found and value in ([], ""):
             self.checks.refuse(("capabilities",), "none", "1 to 20 capabilities")
-        return tuple(found)
+        return found
 
     def _requires(self, value: Any) -> tuple[str, ...]:
         if value is None:

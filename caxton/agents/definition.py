@@ -178,6 +178,10 @@ class AgentDefinition(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """SHA-256 of the file's bytes, in hex."""
     metadata: dict[str, Any] = {}
     """Keys of other tools that are kept and mean nothing here, such as ``color``."""
+    priority: int = 50
+    """Among providers of one capability, 1 to 100: higher is asked first."""
+    capability_versions: dict[str, str] = {}
+    """Capabilities whose version is not that of the agent."""
 
     @property
     def kind(self) -> AgentKind:
@@ -185,6 +189,10 @@ class AgentDefinition(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if self.wasm is not None:
             return "wasm"
         return "python" if self.python is not None else "config"
+
+    def capability_version(self, capability: str) -> str:
+        """The version in which it offers a capability: its own, when it names no other."""
+        return self.capability_versions.get(capability, self.version)
 
     @property
     def slug(self) -> str:

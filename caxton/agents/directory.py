@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 
 from caxton.agents.definition import kebab as slug
+from caxton.agents.offers import Offers
+from caxton.capability import Strategy, split_capability
 from caxton.errors import AgentNotFound, ValidationError
 from caxton.links.wire import shard_of
 from caxton.storage.registry import AgentRecord
@@ -34,7 +36,7 @@ def system_identity(node_id: bytes) -> bytes:
 class Directory:
     """The agents of a node, as one process sees them."""
 
-    def __init__(self, node_id: bytes, shards: int) -> None:
+    def __init__(self, node_id: bytes, shards: int, strategy: Strategy = Strategy.STICKY) -> None:
         self.node_id = node_id
         self.shards = max(1, shards)
         self.revision = 0
@@ -44,7 +46,10 @@ class Directory:
         }
         self.agents: dict[bytes, AgentRecord] = {}
         self._by_slug: dict[str, bytes] = {}
-        self._providers: dict[str, list[bytes]] = {}
+        self._providers: dict[str, dict[bytes, None]] = {}
+        self.strategies: dict[str, Strategy] = {}
+        """Of the capabilities that were given one."""
+        self.offers = Offers(self.records, self.strategies, strategy)
 
     def apply(self, records: Iterable[AgentRecord]) -> list[AgentRecord]:
         """Take in changed records; returns those that were new to this directory."""
@@ -61,7 +66,9 @@ class Directory:
             self.agents[record.id] = record
             self._by_slug[slug(record.name)] = record.id
             for capability in record.capabilities:
-                self._providers.setdefault(capability, []).append(record.id)
+                self._providers.setdefault(capability, {})[record.id] = None
+        if changed:
+            self.offers.changed()
         return changed
 
     def _forget(self, record: AgentRecord | None) -> None:
@@ -70,9 +77,8 @@ class Directory:
         self.agents.pop(record.id, None)
         self._by_slug.pop(slug(record.name), None)
         for capability in record.capabilities:
-            providers = self._providers.get(capability, [])
-            if record.id in providers:
-                providers.remove(record.id)
+            providers = self._providers.get(capability, {})
+            providers.pop(record.id, None)
             if not providers:
                 self._providers.pop(capability, None)
 
@@ -86,7 +92,16 @@ class Directory:
 
     def providers(self, capability: str) -> list[bytes]:
         """Agents that are in service and offer ``capability``."""
-        return [one for one in self._providers.get(capability, ()) if self.agents[one].in_service]
+        return [one.id for one in self.records(capability)]
+
+    def records(self, capability: str) -> list[AgentRecord]:
+        """The records of those agents."""
+        found = (self.agents[one] for one in self._providers.get(capability, ()))
+        return [one for one in found if one.in_service]
+
+    def capabilities(self) -> list[str]:
+        """Every capability that a registered agent offers, in order."""
+        return sorted(self._providers)
 
     def name(self, identity: bytes) -> str:
         """The name of an agent or client, or the id as text."""
@@ -103,7 +118,12 @@ class Directory:
         return f"; near: {', '.join(names[one] for one in found)}" if found else ""
 
     def near_capability(self, capability: str) -> str:
-        """A hint with the nearest capabilities, for an error text."""
+        """A hint for an error text: the nearest capabilities, or the versions that are offered."""
+        name, versions = split_capability(capability)
+        offered = sorted({one.capability_version(name) for one in self.records(name)})
+        if versions and offered:
+            return f"; offered here: {', '.join(f'{name}@{one}' for one in offered[:5])}"
+        capability = name
         found = difflib.get_close_matches(capability, self._providers, n=3, cutoff=0.4)
         names = found or sorted(self._providers)[:5]
         return f"; offered here: {', '.join(names)}" if names else ""

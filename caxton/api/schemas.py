@@ -12,11 +12,11 @@ import msgspec
 
 from caxton.api.bodies import MAX_BATCH
 from caxton.api.health import Health, Readiness
+from caxton.capability import CAPABILITY_ADDRESS
 from caxton.message import Performative
 from caxton.types import (
     AgentName,
     Bound,
-    CapabilityName,
     ContentLanguage,
     MaxRetries,
     MessagePriority,
@@ -149,7 +149,7 @@ def _message() -> dict[str, Any]:
                 "maxLength": int(AgentName.high),
                 "description": "an agent's name or id",
             },
-            "capability": _or_null(_text(CapabilityName)),
+            "capability": _or_null(_text(CAPABILITY_ADDRESS)),
             "content": {"description": "text, or any JSON value, which is sent as its JSON text"},
             "content_base64": {
                 "type": ["string", "null"],

@@ -41,6 +41,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits_pending: int = 1_000_000
     limits_agent_queue: int = 1_000
     limits_agents: int = 100_000
+    capability_strategy: str = "sticky"
     conversation_timeout_ms: int = 1_800_000
     conversation_participants: int = 10
     conversation_active: int = 100_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from caxton.capability import Strategy
 from caxton.config.setting import Setting, choice, flag, path, row, secret, text
 from caxton.types import (
     AgentQueueSize,
@@ -65,6 +66,12 @@ SETTINGS: tuple[Setting, ...] = (
         "limits.agents",
         "Agents on one node.",
         Bound("limits.agents", int, 1, 1_000_000, unit="agents"),
+    ),
+    row(
+        "capability.strategy",
+        "How a provider of a capability is chosen, where nothing else was set for it.",
+        choice(*(one.value for one in Strategy)),
+        "sticky, priority, round_robin, least_loaded, fastest or broadcast",
     ),
     row(
         "conversation.timeout_ms",

@@ -11,6 +11,7 @@ from caxton.agents.directory import Directory
 from caxton.agents.host import Loader
 from caxton.agents.kinds import Services, make_behaviour
 from caxton.agents.registrar import Registrar
+from caxton.capability import Strategy
 from caxton.config import Config
 from caxton.errors import AgentNotResponding
 from caxton.links.wire import Notice
@@ -65,7 +66,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
     tune()
     keeper = number == 0
     registry = Registry(config.data / "registry", readonly=not keeper)
-    directory = Directory(layout.node_id, layout.shards)
+    directory = Directory(layout.node_id, layout.shards, Strategy(config.capability_strategy))
     directory.apply(registry.since(0))
     peers = Peers(layout, number)
 

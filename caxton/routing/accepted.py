@@ -53,7 +53,7 @@ class Accepted:
     """One accepted message at its conversation's shard."""
 
     __slots__ = ("accepted_at", "attempts", "deaths", "delivery_count", "due", "kills", "message",
-                 "origin", "raw", "reference", "resumes", "router", "sequence",
+                 "origin", "raw", "reference", "refused", "resumes", "router", "sequence",
                  "target")  # fmt: skip
 
     def __init__(
@@ -79,6 +79,8 @@ class Accepted:
         self.due = 0
         """When it comes again, in milliseconds since 1970; 0 for now."""
         self.resumes = b""
+        self.refused: tuple[bytes, ...] = ()
+        """Providers that gave it back, since it last waited."""
         self.target: bytes | None = None
 
     def take_up(self, recovered: Recovered) -> bool:

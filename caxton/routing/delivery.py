@@ -9,19 +9,31 @@ a FAILURE to its sender.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from caxton.agents.directory import Directory
-from caxton.errors import AgentFailed, AgentNotFound, CaxtonError, PoisonMessage, Postponed
+from caxton.errors import (
+    AgentFailed,
+    AgentNotFound,
+    AgentNotResponding,
+    CaxtonError,
+    CircuitOpen,
+    PoisonMessage,
+    Postponed,
+    QueueFull,
+)
 from caxton.message import Message
 from caxton.routing.accepted import Accepted, Handling
 from caxton.routing.retries import Retries, Retrying
+from caxton.routing.speeds import Speeds
 from caxton.routing.trials import KILLS, SUSPECT, Trials
 from caxton.types import format_id, parse_id
 
 __all__ = ["Delivery", "LocalAgents", "RemoteShards"]
 
+MOVES = (AgentNotFound, AgentNotResponding, CircuitOpen, QueueFull)
+"""What ails the provider and not the message: another provider is asked."""
 KEPT = 20_000
 """Waiting messages that stay in memory as objects; more wait as numbers."""
 
@@ -65,6 +77,7 @@ class Delivery:
         settled, buried: what ends a message (handled; dead with its last error).
         retrying: told that a message comes again after so many attempts, in so many seconds.
         on_trial: notes that a suspect is delivered, then calls back.
+        other: another provider for a message to a capability, when there is one.
         retries: how soon what failed comes again.
     """
 
@@ -81,6 +94,7 @@ class Delivery:
         buried: Callable[[Accepted, CaxtonError, str], None],
         retrying: Callable[[Accepted, float], None],
         on_trial: Callable[[Accepted, Callable[[], None]], None],
+        other: Callable[[Accepted], bytes | None],
         retries: Retrying,
     ) -> None:
         self._directory = directory
@@ -96,6 +110,9 @@ class Delivery:
         self._kept = 0
         self.retries = Retries(retries, self.deliver)
         self.trials = Trials(on_trial, self.deliver)
+        self._other = other
+        self.speeds = Speeds()
+        self._timing = False
         self._remote_flying: dict[int, dict[int, Accepted]] = {}
 
     @property
@@ -116,6 +133,20 @@ class Delivery:
         """1 without recent failures, halved by each failure in a row."""
         queue = self._queues.get(agent_id)
         return 0.5 ** min(queue.failures, 10) if queue else 1.0
+
+    def blocked(self, agent_id: bytes) -> bool:
+        """Whether an agent takes no more for now."""
+        queue = self._queues.get(agent_id)
+        return queue is not None and queue.flying + len(queue.waiting) >= self._window
+
+    def expected_s(self, agent_id: bytes) -> float:
+        """When one more message would be done by its agent, in seconds; 0 when unknown."""
+        return self.speeds.mean_s(agent_id)
+
+    def watch_speed(self, agents: Iterable[bytes]) -> None:
+        """Measure how long messages take these agents from now on."""
+        self.speeds.watch(agents)
+        self._timing = True
 
     def deliver(self, accepted: Accepted, agent_id: bytes) -> None:
         """Send ``accepted`` to an agent, now or when it has room."""
@@ -139,6 +170,8 @@ class Delivery:
             queue.waiting.append(accepted.sequence)
 
     def _send(self, accepted: Accepted, agent_id: bytes) -> None:
+        if self._timing:
+            self.speeds.sent(accepted, agent_id)
         shard = self._directory.shard(agent_id)
         if shard == self._shard:
             if not self._local.put(agent_id, accepted):
@@ -146,7 +179,8 @@ class Delivery:
                     agent=format_id(agent_id), near=self._directory.near(format_id(agent_id))
                 )
                 self._release(agent_id)
-                self._buried(accepted, error, "")
+                if not self._moved(accepted, agent_id, error):
+                    self._buried(accepted, error, "")
             return
         self._remote_flying.setdefault(shard, {})[accepted.sequence] = accepted
         self._remote.deliver(shard, accepted)
@@ -214,6 +248,8 @@ class Delivery:
         """The agent handled it."""
         agent_id = accepted.target
         if agent_id is not None:
+            if self._timing:
+                self.speeds.settled(accepted, agent_id)
             self._queues[agent_id].failures = 0
             self._release(agent_id)
             if self.trials:
@@ -238,6 +274,9 @@ class Delivery:
         if queue is None:
             queue = self._queues[agent_id] = _Queue()
         queue.failures += 1
+        if self._moved(accepted, agent_id, error):
+            return
+        accepted.refused = ()
         accepted.attempts += 1
         permanent = not (error.retryable or isinstance(error, AgentFailed))
         if permanent or accepted.attempts > accepted.message.delivery_options.max_retries:
@@ -246,6 +285,17 @@ class Delivery:
         delay_s = self.retries.delay_s(accepted.attempts)
         self._retrying(accepted, delay_s)
         self.retries.stop(accepted, agent_id, delay_s)
+
+    def _moved(self, accepted: Accepted, agent_id: bytes, error: CaxtonError) -> bool:
+        """Whether a message to a capability goes to another provider, because this one cannot."""
+        if accepted.message.receiver is not None or not isinstance(error, MOVES):
+            return False
+        accepted.refused += (agent_id,)
+        other = self._other(accepted)
+        if other is None:
+            return False
+        self.deliver(accepted, other)
+        return True
 
     def later(self, accepted: Accepted, agent_id: bytes, delay_s: float) -> None:
         """Take up a retry that a run before this one had set."""

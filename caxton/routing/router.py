@@ -17,12 +17,18 @@ from caxton.agents.directory import Directory, system_identity
 from caxton.config import Config
 from caxton.conversations.open import LAG, OpenConversations
 from caxton.conversations.record import ConversationRecord
-from caxton.errors import AgentNotFound, CaxtonError, ValidationError
+from caxton.errors import (
+    AgentNotFound,
+    CaxtonError,
+    NoCapabilityProviders,
+    ValidationError,
+)
 from caxton.message import Message, Performative, decode, encode
 from caxton.observe.histogram import Histogram
 from caxton.routing.accepted import Accepted, Origin
 from caxton.routing.admission import Admission
 from caxton.routing.answers import Answers
+from caxton.routing.broadcast import copies, too_many
 from caxton.routing.capabilities import CapabilityResolver
 from caxton.routing.delivery import Delivery, LocalAgents, RemoteShards
 from caxton.routing.retries import Retrying
@@ -116,9 +122,10 @@ class Router:
             buried=self._bury,
             retrying=self._retrying,
             on_trial=self._on_trial,
+            other=self._other_provider,
             retries=Retrying(config.retry_delay_ms, config.retry_factor),
         )
-        self.resolver = CapabilityResolver(directory, self.delivery.load, self.delivery.health)
+        self.resolver = CapabilityResolver(directory, self.delivery)
         self.conversations = OpenConversations(
             system, journal, self, limit=config.conversation_active,
             timeout_ms=config.conversation_timeout_ms,
@@ -212,6 +219,10 @@ class Router:
         message = accepted.message
         agent_id: bytes | None = message.receiver
         if agent_id is None:
+            everyone = self.resolver.everyone(message)
+            if everyone is not None:
+                self._broadcast(accepted, record, everyone)
+                return
             try:
                 agent_id = self.resolver.choose(message.capability or "", record, message.sender)
             except CaxtonError as error:
@@ -233,6 +244,34 @@ class Router:
             accepted.due = 0
         else:
             self.delivery.deliver(accepted, agent_id)
+
+    def _broadcast(
+        self, accepted: Accepted, record: ConversationRecord, providers: Sequence[bytes]
+    ) -> None:
+        """A copy for each provider, in one commit with the handled mark of the message."""
+        message = accepted.message
+        refusal = too_many(message, record, providers, self.max_participants)
+        if refusal is not None:
+            self.violated(accepted, refusal)
+            return
+        self.emit(copies(message, providers))
+        # No receipt: each copy has its own, once it is handled.
+        if self.journal.mark(accepted.sequence):
+            self.counters.handled += 1
+        self.commit.kick()
+
+    def _other_provider(self, accepted: Accepted) -> bytes | None:
+        """Who else serves the capability of a message that its provider could not take."""
+        message = accepted.message
+        record = self.conversations.peek(message.conversation_id)
+        if record is None:
+            return None
+        try:
+            return self.resolver.choose(
+                message.capability or "", record, message.sender, accepted.refused
+            )
+        except NoCapabilityProviders:
+            return None
 
     def violated(self, accepted: Accepted, error: CaxtonError) -> None:
         """The act does not fit its conversation: NOT_UNDERSTOOD to its sender."""

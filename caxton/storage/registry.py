@@ -57,6 +57,15 @@ class AgentRecord(msgspec.Struct, array_like=True, frozen=True):
         return tuple(self.definition.capabilities) if self.definition else ()
 
     @property
+    def priority(self) -> int:
+        """Among providers of one capability; higher is asked first."""
+        return self.definition.priority if self.definition else 0
+
+    def capability_version(self, capability: str) -> str:
+        """The version in which it offers ``capability``."""
+        return self.definition.capability_version(capability) if self.definition else ""
+
+    @property
     def in_service(self) -> bool:
         """Whether it takes messages."""
         return self.definition is not None and not self.removed

@@ -363,3 +363,16 @@ def test_permissions_of_one_tool_stand_alone() -> None:
     """A tool with permissions of its own gets none of the common ones."""
     both = Permissions(files={"a": "ro"}, tools={"x": Permissions(kv=True)})
     assert both.for_tool("x") == {"kv": True}
+
+
+def test_a_capability_may_have_a_version_of_its_own() -> None:
+    """The others are offered in the version of the agent; priority is 50 unless given."""
+    text = "---\nname: Ab\nversion: 2.0.0\npriority: {}\ncapabilities: [bill_ing@1.3, read]\n---\nx"
+    one = parse(text.format(80))
+    assert one.capabilities == ("bill-ing", "read")
+    assert [one.capability_version(name) for name in one.capabilities] == ["1.3", "2.0.0"]
+    assert (one.priority, parse("---\nname: Ab\n---\nx").priority) == (80, 50)
+    assert [error.fields["field"] for error in errors(text.format(101))] == ["priority"]
+    assert [
+        error.fields["field"] for error in errors("---\nname: Ab\ncapabilities: [a@x]\n---\nx")
+    ] == ["capabilities[0]"]

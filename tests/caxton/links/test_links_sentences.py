@@ -291,6 +291,7 @@ def test_a_late_report_settles_only_its_own_message() -> None:
         buried=lambda one, error, traceback: None,
         retrying=lambda one, delay_s: None,
         on_trial=lambda one, begin: begin(),
+        other=lambda one: None,
         retries=Retrying(100),
     )
     mine = accepted(7, Router())

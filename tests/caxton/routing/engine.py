@@ -10,6 +10,7 @@ from typing import Any
 from caxton.agents.behaviour import Outgoing
 from caxton.agents.definition import AgentDefinition
 from caxton.agents.directory import Directory, client_identity
+from caxton.capability import Strategy
 from caxton.config import Config
 from caxton.errors import CaxtonError
 from caxton.message import Message, Performative, encode, make_message
@@ -97,7 +98,7 @@ class Engine:
         self.shard = self._shard()
 
     def _shard(self) -> Shard:
-        directory = Directory(NODE, 1)
+        directory = Directory(NODE, 1, Strategy(self.config.capability_strategy))
         directory.apply(
             [
                 AgentRecord(
