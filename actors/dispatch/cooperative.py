@@ -185,6 +185,9 @@ class CooperativeDispatcher:
         begun = last = time.monotonic()
         deadline = begun + self._budget_s
         turns.waited(begun - self._asked_at)
+        clock = time.monotonic
+        longest_s = turns.longest_s
+        count = 0
         while ready:
             cell = ready.popleft()
             try:
@@ -193,16 +196,17 @@ class CooperativeDispatcher:
                 # A cell deals with its actor's failures; what still gets here is a fault of the
                 # runtime, and must not take the turns of the others with it.
                 logger.exception("a turn failed")
-            now = time.monotonic()
+            now = clock()
+            count += 1
             took = now - last
-            if took > turns.longest_s:
-                turns.longest_s = took
+            if took > longest_s:
+                longest_s = turns.longest_s = took
             if took > slow_s:
                 turns.was_slow(cell, took, now)
-            turns.turns += 1
             last = now
             if now >= deadline:
                 break
+        turns.turns += count
         turns.busy_s += last - begun
         if ready and not self._pending:
             self._pending = True
