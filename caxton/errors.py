@@ -34,6 +34,7 @@ __all__ = [
     "BudgetSpent",
     "CaxtonError",
     "CircuitOpen",
+    "ClientNotFound",
     "ConfigInvalid",
     "ConfigurationError",
     "ConversationNotFound",
@@ -245,7 +246,17 @@ class InvalidState(AgentError):
     status = 409
     title = "Invalid state"
     text = "agent `{agent}` cannot go from {current} to {wanted}"
-    remedy = "Allowed from {current}: see docs/reference/agent-file.md, section Lifecycle."
+    remedy = "See docs/reference/agent-lifecycle.md for what may follow each state."
+
+
+class ClientNotFound(AgentError):
+    """No client identity has this name or id."""
+
+    code = "CLIENT_NOT_FOUND"
+    status = 404
+    title = "Client not found"
+    text = "no client `{client}` is registered"
+    remedy = "List the clients with `caxton client ls`, or register it."
 
 
 class AgentFileInvalid(AgentError):

@@ -16,17 +16,19 @@ import msgspec
 from actors import ActorRef, ActorSystem, CooperativeDispatcher, MailboxSpec
 from caxton.agents.directory import Directory
 from caxton.agents.host import AgentHost, Loader
+from caxton.agents.keeper import Keeper
+from caxton.agents.reports import Reports
 from caxton.agents.roster import Roster
 from caxton.config import Config
 from caxton.conversations.record import ConversationRecord
-from caxton.errors import CaxtonError, ConversationNotFound, InternalError
+from caxton.errors import CaxtonError, ConversationNotFound, InternalError, NodeNotReady
 from caxton.message import Message, decode, format_time, to_json
 from caxton.routing.dead_letters import DeadLetterDesk
 from caxton.routing.delivery import RemoteShards
 from caxton.routing.router import Elsewhere, Router, RouterActor
 from caxton.routing.submission import Submission
 from caxton.storage.journal import Journal
-from caxton.storage.registry import AgentRecord
+from caxton.storage.registry import AgentRecord, Registry
 from caxton.types import format_id, parse_id
 from caxton.views import (
     AgentView,
@@ -86,7 +88,12 @@ class Shard:
         self.system = ActorSystem(
             f"shard-{number}", dispatcher=CooperativeDispatcher(budget_s=DISPATCH_S)
         )
-        self.roster = Roster(config, number, self.system, directory, load, self._history, event)
+        self.keeper: Keeper | None = None
+        """Writes the registry; on shard 0."""
+        self.reports = Reports(directory, self.ask_keeper)
+        self.roster = Roster(
+            config, number, self.system, directory, load, self._history, event, self.reports
+        )
         self.journal = Journal(
             config.data / "shards" / str(number),
             disk=config.durability == "disk",
@@ -115,6 +122,7 @@ class Shard:
 
     def start_agents(self) -> None:
         """Start the registered agents of this shard."""
+        self.directory.own = self.number
         self.roster.apply(list(self.directory.agents.values()))
         self._look_for_expired()
 
@@ -136,8 +144,22 @@ class Shard:
         self._ref.tell(submission)
 
     def registry_changed(self, records: Sequence[AgentRecord]) -> None:
-        """Take in changes of the registry."""
+        """Take in changes of agent files."""
         self.roster.apply(self.directory.apply(records))
+        if self.keeper is not None:
+            self.keeper.removed(records)
+
+    def follow(self, registry: Registry) -> None:
+        """Take in whatever changed in the registry."""
+        self.roster.apply(self.directory.follow(registry))
+
+    async def ask_keeper(self, name: str, arguments: dict[str, Any]) -> Any:
+        """Ask the keeper of the registry, here or on shard 0."""
+        if self.keeper is not None:
+            return await self.keeper.answer(name, arguments)
+        if self.number == 0:
+            raise NodeNotReady(part="the keeper of the registry")
+        return await self._ask(0, name, arguments)
 
     # --- questions ---------------------------------------------------------------------------
 
@@ -147,6 +169,11 @@ class Shard:
         Raises:
             CaxtonError: the question cannot be answered.
         """
+        if name.startswith("registry_"):
+            return await self.ask_keeper(name, arguments)
+        if name == "agent_order":
+            host = await self.roster.order(bytes(arguments["id"]), arguments["action"])
+            return msgspec.to_builtins(self._agent(host.record, host))
         if name == "stats":
             return msgspec.to_builtins(self.view())
         if name == "agents":
@@ -240,6 +267,10 @@ class Shard:
             description=definition.description if definition else "",
             file=record.file,
             tools=tuple(definition.tools) if definition else (),
+            priority=record.priority,
+            since=format_time(host.since) if host else "",
+            reason=host.reason if host else "",
+            last_heartbeat=format_time(host.last_heartbeat) if host and host.last_heartbeat else "",
             reload=ReloadView(
                 state=reload.state,  # type: ignore[arg-type]  # one of the three the registrar writes
                 at=format_time(reload.at) if reload.at else "",

@@ -71,6 +71,14 @@ class AgentView(msgspec.Struct, frozen=True):
     file: str = ""
     tools: tuple[str, ...] = ()
     reload: ReloadView = ReloadView()
+    priority: int = 50
+    """Among providers of one capability; higher is asked first."""
+    since: str = ""
+    """When it came to its state."""
+    reason: str = ""
+    """Why it is in its state, when nobody asked for that."""
+    last_heartbeat: str = ""
+    """When it was last found to work."""
 
 
 class ConversationView(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from caxton.agents.lifecycle import LIFECYCLE, STATES
 from caxton.api.metrics import documented
 from caxton.cli.reference import render_reference as render_cli
 from caxton.config import SETTINGS, Config
@@ -88,7 +89,34 @@ def metrics() -> str:
     return "\n".join(rows) + "\n"
 
 
+def lifecycle() -> str:
+    """The life of an agent."""
+    rows = [
+        "# The life of an agent\n",
+        (
+            "Each change of state is kept in the registry with its time, and told as an event "
+            "(`agent.state`). A move that is not in the table is refused with `INVALID_STATE`.\n"
+        ),
+        "| state | meaning |",
+        "|---|---|",
+    ]
+    rows += [f"| `{state.value}` | {text} |" for state, text in STATES.items()]
+    rows += ["", "| from | to | when |", "|---|---|---|"]
+    rows += [
+        f"| `{move.current.value}` | `{move.wanted.value}` | {move.cause} |" for move in LIFECYCLE
+    ]
+    rows += [
+        "",
+        (
+            "An agent that an operator stopped stays stopped over restarts of the node. One that "
+            "failed is tried again, each time later."
+        ),
+    ]
+    return "\n".join(rows) + "\n"
+
+
 PAGES = {
+    "agent-lifecycle.md": lifecycle,
     "errors.md": errors,
     "settings.md": settings,
     "limits.md": limits,

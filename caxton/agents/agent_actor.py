@@ -154,6 +154,7 @@ class AgentActor(Actor):
         host = self.host
         if result is None and host.postponed(handling):
             return
+        host.under_way[handling] = asyncio.get_running_loop().time()
         try:
             if result is None:
                 behaviour = await host.version_for(handling.message)
@@ -172,7 +173,14 @@ class AgentActor(Actor):
                 logger.warning("agent %s failed: %s", host.record.name, failure)
                 self._crash(error)
             return
+        finally:
+            host.under_way.pop(handling, None)
         self._finish(handling, sent)
+
+    def on_stop(self) -> None:
+        """What is under way ends; it comes again."""
+        for task in self._tasks:
+            task.cancel()
 
     def _crash(self, error: Exception) -> None:
         """Have the supervisor restart this actor: its behaviour may be in any state."""

@@ -10,16 +10,28 @@ import difflib
 import re
 from collections.abc import Iterable
 
+import msgspec
+
 from caxton.agents.definition import kebab as slug
 from caxton.agents.offers import Offers
 from caxton.capability import Strategy, split_capability
 from caxton.errors import AgentNotFound, ValidationError
 from caxton.links.wire import shard_of
-from caxton.storage.registry import AgentRecord
+from caxton.storage.entries import (
+    BeatRecord,
+    ClientRecord,
+    Entry,
+    RouteRecord,
+    StateRecord,
+    StrategyRecord,
+)
+from caxton.storage.registry import AgentRecord, Registry
 from caxton.types import format_id, named_id, parse_id
 
 __all__ = ["Directory", "client_identity", "system_identity"]
 
+_OUT = frozenset({"draining", "stopped", "failed"})
+"""States in which an agent takes no messages."""
 _ID = re.compile(r"[0-9a-fA-F-]{32,36}")
 
 
@@ -50,6 +62,16 @@ class Directory:
         self.strategies: dict[str, Strategy] = {}
         """Of the capabilities that were given one."""
         self.offers = Offers(self.records, self.strategies, strategy)
+        self.entry_revision = 0
+        self.states: dict[bytes, StateRecord] = {}
+        self.routes: dict[bytes, RouteRecord] = {}
+        self.registered: dict[bytes, ClientRecord] = {}
+        """Client identities that were registered."""
+        self.beats: dict[int, BeatRecord] = {}
+        self.own: int | None = None
+        """The shard whose agents run in this process."""
+        self.silent: frozenset[int] = frozenset()
+        """Shards that do not answer: their agents are passed over."""
 
     def apply(self, records: Iterable[AgentRecord]) -> list[AgentRecord]:
         """Take in changed records; returns those that were new to this directory."""
@@ -70,6 +92,71 @@ class Directory:
         if changed:
             self.offers.changed()
         return changed
+
+    def follow(self, registry: Registry) -> list[AgentRecord]:
+        """Take in what changed in the registry; returns the agents that did."""
+        self.entry_revision, entries = registry.entries_since(self.entry_revision)
+        self.take(entries)
+        return self.apply(registry.since(self.revision))
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Take in changed entries."""
+        for entry in entries:
+            if isinstance(entry, StateRecord):
+                self._state(entry)
+            elif isinstance(entry, RouteRecord):
+                self._route(entry)
+            elif isinstance(entry, ClientRecord):
+                self._client(entry)
+            elif isinstance(entry, StrategyRecord):
+                self.strategies.pop(entry.capability, None)
+                if entry.strategy:
+                    self.strategies[entry.capability] = Strategy(entry.strategy)
+            else:
+                self.beats[entry.shard] = entry
+        self.offers.changed()
+
+    def _state(self, entry: StateRecord) -> None:
+        known = self.states.get(entry.id)
+        if known is not None and self.own is not None and self.shard(entry.id) == self.own:
+            # The registry knows later than the agent's own shard does.
+            entry = msgspec.structs.replace(known, stopped=entry.stopped)
+        self.states[entry.id] = entry
+
+    def note(self, state: StateRecord) -> None:
+        """An agent of this process changed its state."""
+        self.states[state.id] = state
+        self.offers.changed()
+
+    def _route(self, entry: RouteRecord) -> None:
+        if entry.removed:
+            self.routes.pop(entry.agent_id, None)
+        else:
+            self.routes[entry.agent_id] = entry
+
+    def _client(self, entry: ClientRecord) -> None:
+        if entry.removed:
+            self.registered.pop(entry.id, None)
+            self.clients.pop(entry.id, None)
+        else:
+            self.registered[entry.id] = entry
+            self.clients[entry.id] = entry.name
+
+    def heard(self, silent: frozenset[int]) -> None:
+        """Which shards do not answer now."""
+        if silent != self.silent:
+            self.silent = silent
+            self.offers.changed()
+
+    def able(self, record: AgentRecord) -> bool:
+        """Whether an agent takes messages, as far as this process knows.
+
+        An agent of which nothing was told yet is taken to be starting.
+        """
+        if not record.in_service:
+            return False
+        state = self.states.get(record.id)
+        return state is None or not (state.stopped or state.state in _OUT)
 
     def _forget(self, record: AgentRecord | None) -> None:
         if record is None:
@@ -95,9 +182,12 @@ class Directory:
         return [one.id for one in self.records(capability)]
 
     def records(self, capability: str) -> list[AgentRecord]:
-        """The records of those agents."""
-        found = (self.agents[one] for one in self._providers.get(capability, ()))
-        return [one for one in found if one.in_service]
+        """The records of those agents; of those on silent shards only when there are no others."""
+        offering = (self.agents[one] for one in self._providers.get(capability, ()))
+        found = [one for one in offering if self.able(one)]
+        if self.silent:
+            return [one for one in found if self.shard(one.id) not in self.silent] or found
+        return found
 
     def capabilities(self) -> list[str]:
         """Every capability that a registered agent offers, in order."""

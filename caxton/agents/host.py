@@ -18,7 +18,7 @@ from caxton.agents.behaviour import Behaviour, Outgoing
 from caxton.agents.directory import Directory
 from caxton.agents.lifecycle import AgentState, advance
 from caxton.errors import AgentFailed, AgentNotResponding, CaxtonError, Postponed
-from caxton.message import Message, make_message
+from caxton.message import Message, make_message, now_ms
 from caxton.routing.accepted import Handling
 from caxton.storage.registry import AgentRecord
 from caxton.types import derived_id, format_id
@@ -27,6 +27,8 @@ __all__ = ["AgentHost", "HistoryReader", "Loader"]
 
 logger = logging.getLogger("caxton.agents")
 
+END_S = 5.0
+"""How long the end of an actor is waited for."""
 PINS = 10_000
 """Conversations per agent whose version is remembered; the oldest others move to the newest."""
 
@@ -60,6 +62,8 @@ class AgentHost:
         history: reads a conversation.
         event: tells operators something.
         mailbox: messages its mailbox holds.
+        moved: told after each change of its state.
+        state: where it is: stopped, when its operator left it so.
     """
 
     def __init__(
@@ -72,12 +76,29 @@ class AgentHost:
         event: Callable[[str, str, str], None],
         *,
         mailbox: int,
+        moved: Callable[[AgentHost], None] = lambda host: None,
+        state: AgentState = AgentState.UNLOADED,
     ) -> None:
         self.id = record.id
         self.record = record
         self.directory = directory
         self.history = history
-        self.state = AgentState.UNLOADED
+        self.state = state
+        self.since = now_ms()
+        """When it came to its state, in milliseconds since 1970."""
+        self.reason = ""
+        """Why it is there, when that was not asked for."""
+        self.last_heartbeat = 0
+        """When it was last found to work, in milliseconds since 1970; 0 for not yet."""
+        self.stuck = False
+        """Whether it failed because nothing in it goes on; its actor is kept."""
+        self.retried = 0
+        """How often it was tried again since it last worked."""
+        self.retry_at = 0.0
+        """When it is tried again, by the loop's clock; 0 for not set."""
+        self._moved = moved
+        self.under_way: dict[Handling, float] = {}
+        """Messages whose handling takes time, and since when, by the loop's clock."""
         self.handled = 0
         self.failed = 0
         self.restarts = 0
@@ -108,16 +129,34 @@ class AgentHost:
         """Whether a message is in the mailbox or in handling."""
         return handling in self._inside
 
+    def move(self, wanted: AgentState, reason: str = "") -> None:
+        """Go to another state.
+
+        Raises:
+            InvalidState: the lifecycle has no such move.
+        """
+        self.state = advance(self.state, wanted, self.record.name)
+        self.since = now_ms()
+        self.reason = reason
+        self._moved(self)
+
     # --- versions ----------------------------------------------------------------------------
 
     def start(self) -> None:
         """Put the agent into service: its actor runs and takes messages.
 
         Raises:
-            CaxtonError: the version cannot be loaded.
+            InvalidState: it runs, or drains.
+            CaxtonError: the version cannot be loaded; the agent has failed.
         """
-        self.state = advance(self.state, AgentState.LOADED, self.record.name)
-        self._newest = _Version(self.record, self._load(self.record))
+        self.move(AgentState.LOADED)
+        try:
+            self._newest = _Version(self.record, self._load(self.record))
+        except CaxtonError as error:
+            self.move(AgentState.FAILED, str(error))
+            raise
+        self._pins.clear()
+        self._made = 0
         # Here, because the actor's module needs this one.
         from caxton.agents.agent_actor import AgentActor
 
@@ -131,7 +170,8 @@ class AgentHost:
                 min_backoff_s=0.05, max_backoff_s=5.0,
             ),
         )  # fmt: skip
-        self.state = advance(self.state, AgentState.RUNNING, self.record.name)
+        self.last_heartbeat = now_ms()
+        self.move(AgentState.RUNNING)
 
     def replace(self, record: AgentRecord) -> None:
         """Put a changed version into service for new conversations.
@@ -269,24 +309,62 @@ class AgentHost:
         return failure
 
     def gave_up(self, reason: str) -> None:
-        """The supervisor restarts it no more."""
-        self.state = advance(self.state, AgentState.FAILED, self.record.name)
+        """The supervisor restarts it no more, or nothing in it goes on."""
+        self.move(AgentState.FAILED, reason)
         self._event("agent.failed", self.record.name, reason)
 
-    async def drain(self, timeout_s: float) -> None:
-        """Take no more messages, finish those there are, stop."""
+    # --- health ------------------------------------------------------------------------------
+
+    def check(self, now: float, stuck_s: float) -> None:
+        """Look whether it works, at ``now`` of the loop's clock.
+
+        It does not while everything it may do at once has taken longer than ``stuck_s``. It then
+        has failed, until some of that ends.
+        """
+        late = [since for since in self.under_way.values() if now - since > stuck_s]
+        concurrency = self._newest.behaviour.concurrency if self._newest is not None else 1
+        stuck = len(late) >= concurrency
         if self.state is AgentState.RUNNING:
-            self.state = advance(self.state, AgentState.DRAINING, self.record.name)
-        if self._inside:
+            if stuck:
+                took = now - min(late)
+                self.stuck = True
+                self.gave_up(f"{len(late)} of {concurrency} messages under way for {took:.0f} s")
+            else:
+                self.last_heartbeat = now_ms()
+                self.retried = 0
+        elif self.stuck and not stuck and self.state is AgentState.FAILED:
+            self.stuck = False
+            self.move(AgentState.LOADED, "it works again")
+            self.move(AgentState.RUNNING, "it works again")
+            self.last_heartbeat = now_ms()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more messages, finish those there are for so long, stop."""
+        if self.state is AgentState.RUNNING:
+            self.move(AgentState.DRAINING)
+        if self._inside and timeout_s > 0:
             try:
                 async with asyncio.timeout(timeout_s):
                     self._emptied.clear()
                     await self._emptied.wait()
             except TimeoutError:
                 logger.warning("%s stops with %d messages", self.record.name, self.depth)
-        if self._ref is not None:
-            self._ref.stop(block=False)
+        await self.end()
+        if self.state is AgentState.DRAINING:
+            self.move(AgentState.STOPPED)
+
+    async def end(self) -> None:
+        """Stop its actor and close its behaviour."""
+        ref, self._ref = self._ref, None
+        if ref is not None:
+            await asyncio.wait([asyncio.ensure_future(ref.stop(block=False))], timeout=END_S)
         if self._newest is not None and self._newest.started:
             await self._newest.behaviour.close()
-        if self.state is AgentState.DRAINING:
-            self.state = advance(self.state, AgentState.STOPPED, self.record.name)
+            self._newest.started = False
+        self.under_way.clear()
+
+    def give_all_back(self) -> None:
+        """What was not finished is to come again."""
+        error = AgentNotResponding(agent=self.record.name, state=self.state.value)
+        for handling in list(self._inside):
+            self._give_back(handling, error, "")

@@ -48,8 +48,7 @@ class GatewayLinks:
         return True
 
     def _refresh(self) -> None:
-        directory = self._gateway.directory
-        directory.apply(self._registry.since(directory.revision))
+        self._gateway.directory.follow(self._registry)
 
     def on_up(self, link: Link, fresh: bool) -> None:
         """A shard is there; one that replaces another has lost what that was told."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from caxton.agents.directory import Directory
+from caxton.agents.keeper import Keeper
 from caxton.agents.kinds import Services
 from caxton.errors import InternalError
 from caxton.links.origin import LinkOrigin
@@ -51,7 +52,7 @@ class Inside:
         event: Callable[[str, str, str], None],
     ) -> None:
         config = layout.config
-        directory.apply(registry.since(0))
+        directory.follow(registry)
         self._config = config
         self._runner = SandboxToolRunner(
             config.data / "cache" / "wasm", config.workspace, workers=config.tools_workers
@@ -68,6 +69,7 @@ class Inside:
             make_loader(config, self._services),
             event,
         )
+        self._shard.keeper = Keeper(registry, directory, lambda: None, event)
         self._registrar = make_registrar(
             config, registry, layout.node_id, self._changed, event, self._services
         )

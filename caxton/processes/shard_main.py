@@ -9,6 +9,7 @@ from actors import ControlChannel
 from caxton.agents.behaviour import Behaviour
 from caxton.agents.directory import Directory
 from caxton.agents.host import Loader
+from caxton.agents.keeper import Keeper
 from caxton.agents.kinds import Services, make_behaviour
 from caxton.agents.registrar import Registrar
 from caxton.capability import Strategy
@@ -67,7 +68,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
     keeper = number == 0
     registry = Registry(config.data / "registry", readonly=not keeper)
     directory = Directory(layout.node_id, layout.shards, Strategy(config.capability_strategy))
-    directory.apply(registry.since(0))
+    directory.follow(registry)
     peers = Peers(layout, number)
 
     def event(kind: str, subject: str, text: str) -> None:
@@ -88,13 +89,18 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
     registrar: Registrar | None = None
     if keeper:
 
+        def told() -> None:
+            peers.tell_all(Notice("registry", registry.entry_revision))
+
+        shard.keeper = Keeper(registry, directory, told, event)
+
         def changed(records: list[AgentRecord]) -> None:
             shard.registry_changed(records)
             peers.tell_all(Notice("registry", registry.revision))
 
         registrar = make_registrar(config, registry, layout.node_id, changed, event, services)
     else:
-        peers.on_registry = lambda: shard.registry_changed(registry.since(directory.revision))
+        peers.on_registry = lambda: shard.follow(registry)
     shard.start_agents()
     if registrar is not None:
         await registrar.load()

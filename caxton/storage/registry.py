@@ -1,4 +1,4 @@
-"""The registry: agents, their versions and how their last reload went. One writer, many readers.
+"""The registry: agents, their last reload, and who else is there. One writer, many readers.
 
 Each change gets the next revision; a reader that knows revision *r* reads only what came after,
 so a lost notice costs nothing.
@@ -7,17 +7,19 @@ so a lost notice costs nothing.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from caxton.agents.definition import AgentDefinition
+from caxton.storage.entries import Entry, entry_key
 from caxton.storage.environment import Environment, storage_errors
 from caxton.types import new_id
 
 __all__ = ["AgentRecord", "Registry", "ReloadRecord"]
 
-TABLES = ("agents", "changes", "node")
+TABLES = ("agents", "changes", "entries", "entry_changes", "node")
 _REVISION = struct.Struct(">Q")
 MAP_BYTES = 4 * 1024**3
 
@@ -71,6 +73,11 @@ class AgentRecord(msgspec.Struct, array_like=True, frozen=True):
         return self.definition is not None and not self.removed
 
 
+class _Numbered(msgspec.Struct, array_like=True, frozen=True):
+    revision: int
+    entry: Entry
+
+
 class Registry:
     """The registry store."""
 
@@ -78,11 +85,13 @@ class Registry:
         self._env = Environment(path, TABLES, map_bytes=MAP_BYTES, sync=True, readonly=readonly)
         self._encode = msgspec.msgpack.Encoder().encode
         self._decoder = msgspec.msgpack.Decoder(AgentRecord)
-        self.revision = self._last_revision()
+        self._entries = msgspec.msgpack.Decoder(_Numbered)
+        self.revision = self._last_revision("changes")
+        self.entry_revision = self._last_revision("entry_changes")
 
-    def _last_revision(self) -> int:
+    def _last_revision(self, table: str) -> int:
         with storage_errors("registry"), self._env.lmdb.begin() as reading:
-            cursor = reading.cursor(self._env.tables["changes"])
+            cursor = reading.cursor(self._env.tables[table])
             return int(_REVISION.unpack(cursor.key())[0]) if cursor.last() else 0
 
     def write(self, records: list[AgentRecord]) -> list[AgentRecord]:
@@ -116,6 +125,38 @@ class Registry:
                     if raw is not None:
                         found.append(self._decoder.decode(raw))
         return found
+
+    def put(self, entries: Sequence[Entry]) -> int:
+        """Store entries under new revisions, in one transaction; returns the last revision."""
+        revision = self.entry_revision
+        table, changes = self._env.tables["entries"], self._env.tables["entry_changes"]
+        with storage_errors("registry"), self._env.lmdb.begin(write=True) as txn:
+            for entry in entries:
+                key = entry_key(entry)
+                before = txn.get(key, db=table)
+                if before is not None:
+                    old = self._entries.decode(before).revision
+                    txn.delete(_REVISION.pack(old), db=changes)
+                revision += 1
+                txn.put(key, self._encode(_Numbered(revision, entry)), db=table)
+                txn.put(_REVISION.pack(revision), key, db=changes)
+        self.entry_revision = revision
+        return revision
+
+    def entries_since(self, revision: int) -> tuple[int, list[Entry]]:
+        """The entries that changed after ``revision``, oldest change first, and the last one's."""
+        found: list[Entry] = []
+        table, changes = self._env.tables["entries"], self._env.tables["entry_changes"]
+        with storage_errors("registry"), self._env.lmdb.begin() as reading:
+            cursor = reading.cursor(changes)
+            if cursor.set_range(_REVISION.pack(revision + 1)):
+                for key in cursor.iternext(keys=False):
+                    raw = reading.get(key, db=table)
+                    if raw is not None:
+                        numbered = self._entries.decode(raw)
+                        revision = numbered.revision
+                        found.append(numbered.entry)
+        return revision, found
 
     def node_id(self) -> bytes:
         """The node's id, made at the first call."""
