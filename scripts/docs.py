@@ -7,6 +7,8 @@ from caxton.agents.lifecycle import LIFECYCLE, STATES
 from caxton.api.metrics import documented
 from caxton.cli.reference import render_reference as render_cli
 from caxton.config import SETTINGS, Config
+from caxton.config.profiles import PROFILES, Cores, Profile
+from caxton.config.rules import RULES
 from caxton.errors import ERRORS
 from caxton.types import BOUNDS
 
@@ -55,7 +57,35 @@ def settings() -> str:
         shown = "cores, at most 4" if one.key == "shards" else f"`{value}`" if value != "" else ""
         variables = ", ".join(f"`{name}`" for name in (one.variable, *one.env))
         rows.append(f"| `{one.key}` | {variables} | {cell(one.allowed)} | {shown} | {one.help} |")
+    rows += [
+        "\n## Profiles\n",
+        (
+            "A profile stands for the defaults of some settings: `--profile production`, "
+            "`CAXTON_PROFILE`, `profile` in the file, `Config.of_profile` in Python. What is given "
+            "otherwise goes before it.\n"
+        ),
+        "| setting | " + " | ".join(PROFILES) + " |",
+        "|---" * (len(PROFILES) + 1) + "|",
+    ]
+    for key in dict.fromkeys(key for profile in PROFILES.values() for key in profile):
+        values = " | ".join(profile_value(profile, key) for profile in PROFILES.values())
+        rows.append(f"| `{key}` | {values} |")
+    rows += [
+        "\n## What must fit\n",
+        "A configuration whose values do not fit each other is refused.\n",
+    ]
+    rows += [
+        f"- `{rule.key}`: {rule.allowed(defaults)} by default; {rule.reason}." for rule in RULES
+    ]
     return "\n".join(rows) + "\n"
+
+
+def profile_value(profile: Profile, key: str) -> str:
+    """What a profile sets, as people read it."""
+    value = profile.get(key, "")
+    if isinstance(value, Cores):
+        return str(value)
+    return "default" if value == "" else f"`{value}`"
 
 
 def limits() -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from caxton.config.profiles import PROFILES, Cores, profiled
+from caxton.config.rules import RULES
 from caxton.config.secret import Secret
-from caxton.config.table import BY_FIELD, TEN_MIB
+from caxton.config.table import BY_FIELD, BY_KEY, TEN_MIB
 from caxton.errors import ConfigInvalid, ValidationError
 from caxton.types import WorkerCount
 
@@ -20,13 +21,13 @@ Durability = Literal["disk", "process"]
 
 def default_shards() -> int:
     """The default of WorkerCount (4), capped at the cores this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    return max(1, min(WorkerCount.default or 4, cores))
+    return Cores(WorkerCount.default or 4)()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting of a node, checked when built. See ``SETTINGS`` for what each means."""
 
+    profile: str = "standard"
     agents: Path = Path("agents")
     data: Path = Path("caxton-data")
     workspace: Path = Path()
@@ -40,6 +41,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits_message_bytes: int = TEN_MIB
     limits_pending: int = 1_000_000
     limits_agent_queue: int = 1_000
+    limits_rate: int = 0
+    limits_rate_burst: int = 0
     limits_agents: int = 100_000
     capability_strategy: str = "sticky"
     conversation_timeout_ms: int = 1_800_000
@@ -74,6 +77,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 ) from None
             if parsed is not value:
                 msgspec.structs.force_setattr(self, name, parsed)
+        for rule in RULES:
+            if not rule.holds(self):
+                raise ConfigInvalid(
+                    field=rule.key,
+                    value=getattr(self, BY_KEY[rule.key].field),
+                    allowed=f"{rule.allowed(self)}: {rule.reason}",
+                    origin="given",
+                )
+
+    @classmethod
+    def of_profile(cls, name: str, **given: Any) -> Config:
+        """The settings of a profile, with what is given before them.
+
+        Raises:
+            ConfigInvalid: there is no such profile, or a value is wrong.
+        """
+        values = profiled(name) if name in PROFILES else {}
+        fields = {BY_KEY[key].field: value for key, value in values.items()}
+        return cls(**{**fields, **given, "profile": name})
 
     def absolute(self) -> Config:
         """The same with paths that no longer depend on the working folder."""

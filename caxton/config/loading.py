@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from caxton.config.config import Config
+from caxton.config.profiles import profiled
 from caxton.config.table import BY_KEY, SETTINGS
 from caxton.errors import ConfigInvalid, ValidationError
 
@@ -81,6 +82,8 @@ def load(
     from_file = {} if path is None else _read(path)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
+    profile = "standard"
+    preset: Mapping[str, Any] = {}
     for setting in SETTINGS:
         variable = next((v for v in (setting.variable, *setting.env) if env.get(v)), None)
         flag = (flags or {}).get(setting.key)
@@ -90,6 +93,8 @@ def load(
             raw, origin = env[variable], variable
         elif setting.key in from_file:
             raw, origin = from_file[setting.key], f"{path}:{setting.key}"
+        elif setting.key in preset:
+            raw, origin = preset[setting.key], f"profile {profile}"
         else:
             origins[setting.key] = "default"
             continue
@@ -103,4 +108,17 @@ def load(
                 origin=origin,
             ) from None
         origins[setting.key] = origin
-    return Loaded(Config(**values), origins)
+        if setting.key == "profile":
+            # The first row: what it sets stands for the defaults of the others.
+            profile = values["profile"]
+            preset = profiled(profile)
+    return Loaded(_checked(values, origins), origins)
+
+
+def _checked(values: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
+    try:
+        return Config(**values)
+    except ConfigInvalid as error:
+        # Each value is right by itself, so it is one that does not fit the others.
+        error.fields["origin"] = origins.get(str(error.fields["field"]), "default")
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from caxton.capability import Strategy
+from caxton.config.profiles import PROFILES
 from caxton.config.setting import Setting, choice, flag, path, row, secret, text
 from caxton.types import (
     AgentQueueSize,
@@ -20,6 +21,12 @@ __all__ = ["BY_FIELD", "BY_KEY", "SETTINGS", "TEN_MIB"]
 TEN_MIB = 10 * 1024 * 1024
 
 SETTINGS: tuple[Setting, ...] = (
+    row(
+        "profile",
+        "Values that belong together, in place of the defaults.",
+        choice(*PROFILES),
+        "standard, development or production",
+    ),
     row("agents", "Folder of agent files; sub-folders are read too.", path, "a folder"),
     row("data", "Folder that holds everything the node keeps.", path, "a folder"),
     row("workspace", "Folder that relative paths in agent files start from.", path, "a folder"),
@@ -61,6 +68,16 @@ SETTINGS: tuple[Setting, ...] = (
         "limits.agent_queue",
         "Messages in an agent's mailbox; more wait in the journal.",
         AgentQueueSize,
+    ),
+    row(
+        "limits.rate",
+        "Messages a second that one sender may submit to a shard; 0 for as many as it likes.",
+        Bound("limits.rate", int, 0, 1_000_000, unit="messages a second"),
+    ),
+    row(
+        "limits.rate_burst",
+        "Messages that a sender may submit at once after a pause; 0 for those of one second.",
+        Bound("limits.rate_burst", int, 0, 10_000_000, unit="messages"),
     ),
     row(
         "limits.agents",

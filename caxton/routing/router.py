@@ -26,7 +26,7 @@ from caxton.errors import (
 from caxton.message import Message, Performative, decode, encode
 from caxton.observe.histogram import Histogram
 from caxton.routing.accepted import Accepted, Origin
-from caxton.routing.admission import Admission
+from caxton.routing.admission import Admission, Buckets
 from caxton.routing.answers import Answers
 from caxton.routing.broadcast import copies, too_many
 from caxton.routing.capabilities import CapabilityResolver
@@ -110,6 +110,11 @@ class Router:
             max_content=config.limits_message_bytes,
             max_pending=config.limits_pending,
             window=DEDUPE_WINDOW,
+            buckets=(
+                Buckets(config.limits_rate, config.limits_rate_burst or config.limits_rate)
+                if config.limits_rate
+                else None
+            ),
         )
         self.delivery = Delivery(
             directory,
@@ -177,7 +182,7 @@ class Router:
                 self._await(message, origin)
                 self._owed.lookups.append((origin, message))
             return
-        refusal = self.admission.refusal(message, self.commit.failure)
+        refusal = self.admission.refusal(message, self.commit.failure, now)
         if refusal is not None:
             self.counters.refused += 1
             origin.refused(reference, refusal)

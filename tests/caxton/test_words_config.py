@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caxton.config import SETTINGS, Config, Secret, load
+from caxton.config.profiles import PROFILES, profiled
+from caxton.config.rules import RULES, Rule
 from caxton.errors import ConfigInvalid
 
 
@@ -168,3 +170,57 @@ def test_flags_are_read_as_words_or_booleans() -> None:
     """true, yes, on and 1 are the same."""
     for word, meant in (("yes", True), ("off", False), ("1", True), ("false", False)):
         assert load(env={"CAXTON_WATCH": word}).config.watch is meant
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_stands_for_the_defaults(name: str, tmp_path: Path) -> None:
+    """What is given otherwise goes before it; each value says where it came from."""
+    values = profiled(name)
+    loaded = load(env={"CAXTON_PROFILE": name})
+    assert loaded.config == Config.of_profile(name)
+    assert loaded.origins["profile"] == "CAXTON_PROFILE"
+    for key, value in values.items():
+        assert getattr(loaded.config, key.replace(".", "_")) == value
+        assert loaded.origins[key] == f"profile {name}"
+    assert {key for key, origin in loaded.origins.items() if origin == "default"} == {
+        one.key for one in SETTINGS
+    } - {"profile", *values}
+    file = tmp_path / "caxton.toml"
+    file.write_text('profile = "development"\nshards = 1\n[log]\nlevel = "error"\n')
+    loaded = load(file, env={}, flags={"profile": name})
+    assert (loaded.config.shards, loaded.config.log_level) == (1, "error")
+    assert loaded.origins["profile"] == "flag"
+
+
+def test_an_unknown_profile_is_one_error() -> None:
+    """It names what there is."""
+    for make in (
+        lambda: Config.of_profile("fast"),
+        lambda: load(env={"CAXTON_PROFILE": "fast"}),
+        lambda: Config(profile="fast"),
+    ):
+        with pytest.raises(ConfigInvalid, match="standard or development or production"):
+            make()
+
+
+BROKEN: dict[str, dict[str, object]] = {
+    "limits.pending": {"limits.pending": 1_000, "limits.agent_queue": 2_000},
+    "conversation.timeout_ms": {
+        "conversation.timeout_ms": 300_000,
+        "retry.delay_ms": 30_000,
+        "retry.factor": 5.0,
+    },
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.key)
+def test_settings_that_do_not_fit_each_other_are_refused(rule: Rule) -> None:
+    """By name, with what the others leave of the range and where the value came from."""
+    flags = BROKEN[rule.key]
+    with pytest.raises(ConfigInvalid) as caught:
+        load(env={}, flags=flags)
+    fields = caught.value.fields
+    assert (fields["field"], fields["origin"]) == (rule.key, "flag")
+    assert rule.reason in str(caught.value)
+    for name in PROFILES:
+        assert rule.holds(Config.of_profile(name))

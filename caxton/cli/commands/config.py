@@ -68,11 +68,15 @@ ALLOWED: Column[SettingRow] = Column("ALLOWED", lambda r: r.allowed, lambda _: "
     type=click.Path(path_type=Path, readable=False),
     help="File; caxton.toml here otherwise.",
 )
-@click.option("--origin", is_flag=True, help="Also where each value comes from.")
+@click.option("--profile", metavar="NAME", help="As a node started with this profile.")
+@click.option(
+    "--origin", "--effective", "origin", is_flag=True, help="Also where each value comes from."
+)
 @pass_invocation
-def show(invocation: Invocation, file: Path | None, origin: bool) -> int:
+def show(invocation: Invocation, file: Path | None, profile: str | None, origin: bool) -> int:
     """Every setting with its value, as a node started here would have it."""
-    loaded = load(file, env=invocation.env, flags={"data": invocation.data})
+    flags = {"data": invocation.data, "profile": profile}
+    loaded = load(file, env=invocation.env, flags=flags)
     columns = (KEY, VALUE, ORIGIN, ALLOWED) if origin else (KEY, VALUE, ALLOWED)
     invocation.output.items(setting_rows(loaded), columns, name=lambda r: r.key)
     return exit_codes.OK
