@@ -49,8 +49,15 @@ class Owed:
     def confirm(self, now: float, ack_us: Histogram, *, disk: bool) -> None:
         """Tell origins what is in the journal: runs of references, each as first and count."""
         runs: dict[int, tuple[Origin, list[int]]] = {}
+        # The messages of a frame were accepted at the same time.
+        frame, count = 0.0, 0
         for origin, reference, since in self.acks:
-            ack_us.add(int((now - since) * 1e6))
+            if since == frame:
+                count += 1
+            else:
+                if count:
+                    ack_us.add(int((now - frame) * 1e6), count)
+                frame, count = since, 1
             entry = runs.get(id(origin))
             if entry is None:
                 runs[id(origin)] = (origin, [reference, 1])
@@ -60,6 +67,8 @@ class Owed:
                 run[-1] += 1
             else:
                 run += (reference, 1)
+        if count:
+            ack_us.add(int((now - frame) * 1e6), count)
         for origin, run in runs.values():
             origin.acked(run, disk=disk)
         for origin, reference in self.duplicates:
