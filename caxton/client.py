@@ -34,6 +34,7 @@ from caxton.api.transport import (
 )
 from caxton.errors import CaxtonError, NodeUnreachable
 from caxton.message import Message, Performative
+from caxton.registry_client import AsyncRegistryClient, RegistryClient
 from caxton.views import (
     Ack,
     AgentView,
@@ -73,6 +74,8 @@ class Client:
         self.url = checked_url(url)
         self._calls = Calls(self.url, timeout_s=timeout, retry_s=retry)
         self._http = httpx2.Client(**client_settings(self.url))
+        self.registry = RegistryClient(self._calls, self._run)
+        """Agents' orders, capabilities, routes and client identities."""
 
     def __enter__(self) -> Self:
         return self
@@ -255,6 +258,8 @@ class AsyncClient:
         self.url = checked_url(url)
         self._calls = Calls(self.url, timeout_s=timeout, retry_s=retry)
         self._http = httpx2.AsyncClient(**client_settings(self.url))
+        self.registry = AsyncRegistryClient(self._calls, self._run)
+        """Agents' orders, capabilities, routes and client identities."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -32,6 +32,7 @@ __all__ = [
     "AgentNotFound",
     "AgentNotResponding",
     "BudgetSpent",
+    "CapabilityNotFound",
     "CaxtonError",
     "CircuitOpen",
     "ClientNotFound",
@@ -249,6 +250,16 @@ class InvalidState(AgentError):
     remedy = "See docs/reference/agent-lifecycle.md for what may follow each state."
 
 
+class CapabilityNotFound(AgentError):
+    """No registered agent offers this capability."""
+
+    code = "CAPABILITY_NOT_FOUND"
+    status = 404
+    title = "Capability not found"
+    text = "no registered agent offers `{capability}`{near}"
+    remedy = "List the capabilities with `caxton capability ls`."
+
+
 class ClientNotFound(AgentError):
     """No client identity has this name or id."""
 
@@ -371,7 +382,7 @@ class NoCapabilityProviders(RoutingError):
     status = 404
     title = "No provider of this capability"
     text = "no running agent offers `{capability}`{near}"
-    remedy = "List the capabilities with `caxton agent ls`, or start an agent that offers it."
+    remedy = "List the capabilities with `caxton capability ls`, or start an agent that offers it."
     retryable = True
 
 

@@ -24,6 +24,7 @@ from caxton.links.questions import Questions
 from caxton.links.submitter import Outcome, Submitter
 from caxton.links.wire import Acked, Answer, Notice, Refused, Replies, shard_of
 from caxton.message import Message, Performative, decode, encode, format_time, now_ms
+from caxton.registry_desk import RegistryDesk
 from caxton.types import format_id
 from caxton.views import (
     Ack,
@@ -145,6 +146,7 @@ class Gateway:
         self.max_content = max_content
         self.log = EventLog()
         self.ports: dict[int, ShardPort] = {}
+        self.registry = RegistryDesk(directory, self._ask_one, self.agents)
         self._status = status
         self._waiting: dict[bytes, asyncio.Future[Message]] = {}
 
@@ -257,6 +259,12 @@ class Gateway:
     def agent_name(self, agent_id: bytes) -> str:
         """The name of an agent, or its id as text."""
         return self.directory.name(agent_id)
+
+    async def _ask_one(self, shard: int, name: str, arguments: dict[str, Any]) -> Any:
+        port = self.ports.get(shard)
+        if port is None:
+            raise NodeNotReady(part=f"shard {shard}")
+        return await port.questions.ask(name, arguments)
 
     async def _ask_all(self, name: str, arguments: dict[str, Any]) -> list[Any]:
         """Ask every shard; those that do not answer are left out, all failing is an error."""

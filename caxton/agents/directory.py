@@ -67,6 +67,7 @@ class Directory:
         self.routes: dict[bytes, RouteRecord] = {}
         self.registered: dict[bytes, ClientRecord] = {}
         """Client identities that were registered."""
+        self._clients_by_name: dict[str, bytes] = {}
         self.beats: dict[int, BeatRecord] = {}
         self.own: int | None = None
         """The shard whose agents run in this process."""
@@ -137,9 +138,11 @@ class Directory:
     def _client(self, entry: ClientRecord) -> None:
         if entry.removed:
             self.registered.pop(entry.id, None)
+            self._clients_by_name.pop(entry.name, None)
             self.clients.pop(entry.id, None)
         else:
             self.registered[entry.id] = entry
+            self._clients_by_name[entry.name] = entry.id
             self.clients[entry.id] = entry.name
 
     def heard(self, silent: frozenset[int]) -> None:
@@ -189,6 +192,10 @@ class Directory:
             return [one for one in found if self.shard(one.id) not in self.silent] or found
         return found
 
+    def offering(self, capability: str) -> list[bytes]:
+        """Every registered agent that offers a capability, able or not."""
+        return list(self._providers.get(capability, ()))
+
     def capabilities(self) -> list[str]:
         """Every capability that a registered agent offers, in order."""
         return sorted(self._providers)
@@ -219,7 +226,7 @@ class Directory:
         return f"; offered here: {', '.join(names)}" if names else ""
 
     def resolve(self, name_or_id: object, field: str = "receiver") -> bytes:
-        """The id of a name (any case, kebab or camel) or of an id's text.
+        """The id of an agent's name (any case, kebab or camel), a client's name, or an id's text.
 
         Raises:
             AgentNotFound: nothing has this name.
@@ -227,7 +234,7 @@ class Directory:
         """
         if not isinstance(name_or_id, str) or not name_or_id:
             raise ValidationError(field=field, value=name_or_id, allowed="an agent's name or id")
-        found = self._by_slug.get(slug(name_or_id))
+        found = self._by_slug.get(slug(name_or_id)) or self._clients_by_name.get(name_or_id)
         if found is not None:
             return found
         if _ID.fullmatch(name_or_id):

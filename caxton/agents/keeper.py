@@ -165,15 +165,15 @@ class Keeper:
                                     now_ms())])  # fmt: skip
         self._event("capability.strategy", capability, strategy or "the node's default")
 
-    def client(self, name: str, metadata: dict[str, str]) -> bytes:
-        """Register a client identity, or change its metadata; returns its id."""
+    def client(self, name: str, metadata: dict[str, str]) -> Any:
+        """Register a client identity, or change its metadata; returns the record in plain types."""
         key = named_id(self._directory.node_id, f"client:{name}")
         known = self._directory.registered.get(key)
         if known is None or known.metadata != metadata:
             made = now_ms() if known is None else known.created_at
             self._write([ClientRecord(key, name, made, now_ms(), dict(metadata))])
             self._event("client.registered", name, format_id(key))
-        return key
+        return msgspec.to_builtins(self._directory.registered[key], builtin_types=(bytes,))
 
     def client_removed(self, client_id: bytes) -> None:
         """Deregister a client identity: it may send no more.

@@ -66,7 +66,7 @@ class Offers:
         self.generation = 0
         self._providers = providers
         self._strategies = strategies
-        self._default = default
+        self.default = default
         self._offers: dict[str, Offer] = {}
 
     def changed(self) -> None:
@@ -95,4 +95,4 @@ class Offers:
 
     def strategy(self, name: str) -> Strategy:
         """The strategy of a capability."""
-        return self._strategies.get(name, self._default)
+        return self._strategies.get(name, self.default)

@@ -164,7 +164,7 @@ def _whole_numbers(options: dict[str, Any]) -> None:
 
 
 def read_message(body: object, edge: Edge, trace: TraceContext | None) -> Message:
-    """A message from its JSON form; the receiver may be an agent's name.
+    """A message from its JSON form; receiver and sender may be names.
 
     Args:
         body: the parsed JSON; changed in place.
@@ -173,7 +173,7 @@ def read_message(body: object, edge: Edge, trace: TraceContext | None) -> Messag
 
     Raises:
         ValidationError: it names the first field that is wrong.
-        AgentNotFound: no agent has the receiver's name.
+        AgentNotFound: nobody has the name of the receiver or sender.
         MessageTooLarge: the content is too long.
     """
     entry = edge.entry
@@ -184,13 +184,12 @@ def read_message(body: object, edge: Edge, trace: TraceContext | None) -> Messag
             raise ValidationError(
                 field="content_base64", value=type(encoded).__name__, allowed="base64 (RFC 4648)"
             )
-        receiver = body.get("receiver")
-        if isinstance(receiver, str):
-            if not 1 <= len(receiver) <= AgentName.high:
-                raise ValidationError(
-                    field="receiver", value=receiver, allowed="an agent's name or id"
-                )
-            body["receiver"] = format_id(entry.agent_id(receiver, "receiver"))
+        for field in ("receiver", "sender"):
+            given = body.get(field)
+            if isinstance(given, str):
+                if not 1 <= len(given) <= AgentName.high:
+                    raise ValidationError(field=field, value=given, allowed="a name or id")
+                body[field] = format_id(entry.agent_id(given, field))
     message = from_json(body, sender=entry.identity, max_content=entry.max_content)
     if trace is not None and message.trace_context is None:
         return msgspec.structs.replace(message, trace_context=trace)

@@ -192,6 +192,10 @@ class Calls(Exchange):
             if not token or (limit is not None and len(found) >= limit):
                 return found
 
+    def pages(self, path: str, kind: type[T]) -> Steps[list[T]]:
+        """All items of a list."""
+        return (yield from self._pages(path, kind, {}, None))
+
     def agents(self, state: str | None, capability: str | None) -> Steps[list[AgentView]]:
         """All agents, by name."""
         given = {"state": state, "capability": capability}

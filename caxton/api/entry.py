@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from caxton.api.registry_entry import RegistryEntry
 from caxton.errors import CaxtonError
 from caxton.message import Message
 from caxton.views import (
@@ -28,6 +29,11 @@ class Entry(Protocol):
     """Sender of messages that name none."""
     max_content: int
     """Largest content of a message, in bytes."""
+
+    @property
+    def registry(self) -> RegistryEntry:
+        """Agents' orders, capabilities, routes and clients."""
+        ...
 
     async def submit(self, messages: Sequence[Message]) -> list[Ack | CaxtonError]:
         """One outcome for each message, in order."""

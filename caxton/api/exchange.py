@@ -167,9 +167,9 @@ class Exchange:
             yield Pause(pause)
             tries += 1
 
-    def change(self, method: str, path: str, kind: type[T]) -> Steps[T]:
+    def change(self, method: str, path: str, kind: type[T], body: bytes | None = None) -> Steps[T]:
         """A change that is asked for once: repeating it could do it twice."""
-        return self.read((yield Call(method, path, timeout_s=self.timeout_s)), kind)
+        return self.read((yield Call(method, path, body=body, timeout_s=self.timeout_s)), kind)
 
     def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> Steps[T]:
         """GET; once more when an idle connection turned out to be closed."""

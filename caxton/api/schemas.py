@@ -12,6 +12,7 @@ import msgspec
 
 from caxton.api.bodies import MAX_BATCH
 from caxton.api.health import Health, Readiness
+from caxton.api.registry_schemas import REGISTRY_BODIES, REGISTRY_TYPES
 from caxton.capability import CAPABILITY_ADDRESS
 from caxton.message import Performative
 from caxton.types import (
@@ -142,7 +143,12 @@ def _message() -> dict[str, Any]:
             },
             "message_id": _or_null(_UUID),
             "conversation_id": _or_null(_UUID),
-            "sender": _or_null(_UUID),
+            "sender": {
+                "type": ["string", "null"],
+                "minLength": 1,
+                "maxLength": int(AgentName.high),
+                "description": "name or id of an agent or client",
+            },
             "receiver": {
                 "type": ["string", "null"],
                 "minLength": 1,
@@ -247,7 +253,7 @@ def components() -> dict[str, Any]:
     types = [
         Ack, AgentPage, AgentView, ConversationDetail, ConversationPage, ConversationView,
         DeadLetterDetail, DeadLetterPage, DeadLetterView, Event,
-        Health, NodeView, Readiness,
+        Health, NodeView, Readiness, *REGISTRY_TYPES,
     ]  # fmt: skip
     _, found = msgspec.json.schema_components(types, ref_template=_TEMPLATE)
     refused = {
@@ -257,6 +263,7 @@ def components() -> dict[str, Any]:
     }
     return {
         **found,
+        **REGISTRY_BODIES,
         "Message": _message(),
         "Reply": _reply(),
         "Problem": _problem(),

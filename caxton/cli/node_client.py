@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from caxton.api.drafts import Fields
 from caxton.client import AsyncClient, Reply
 from caxton.errors import Timeout
+from caxton.registry_client import AsyncRegistryClient
 from caxton.views import (
     Ack,
     AgentView,
@@ -120,6 +121,10 @@ class NodeClient:
     def discard_dead_letter(self, letter_id: str) -> DeadLetterView:
         """Remove it for good. Raises as ``dead_letter``."""
         return self._run(self._client.discard_dead_letter(letter_id))
+
+    def registry(self, ask: Callable[[AsyncRegistryClient], Awaitable[T]]) -> T:
+        """What ``ask`` gets of the node's registry."""
+        return self._run(ask(self._client.registry))
 
     def node(self) -> NodeView:
         """The node at one glance."""

@@ -93,6 +93,97 @@ COMMANDS: Final = (
         ("caxton agent validate examples/agents", "caxton agent validate Greeter.md --json"),
     ),
     CommandRow(
+        ("agent", "drain"),
+        "agent_orders:drain",
+        "Run a node",
+        "Have agents finish what they have and stop.",
+        False,
+        ("caxton agent drain Greeter", "caxton agent drain Greeter Echo --json"),
+    ),
+    CommandRow(
+        ("agent", "stop"),
+        "agent_orders:stop",
+        "Run a node",
+        "Stop agents now; what they had comes again.",
+        False,
+        ("caxton agent stop Greeter", "caxton agent stop Greeter Echo --json"),
+    ),
+    CommandRow(
+        ("agent", "start"),
+        "agent_orders:start",
+        "Run a node",
+        "Put stopped or failed agents into service.",
+        False,
+        ("caxton agent start Greeter", "caxton agent start Greeter Echo --json"),
+    ),
+    CommandRow(
+        ("capability", "ls"),
+        "capability:ls",
+        "Look",
+        "What agents offer, and how one of them is chosen.",
+        True,
+        ("caxton capability ls", "caxton capability ls --json"),
+    ),
+    CommandRow(
+        ("capability", "show"),
+        "capability:show",
+        "Look",
+        "The providers of one capability.",
+        True,
+        ("caxton capability show greeting", "caxton capability show greeting --json"),
+    ),
+    CommandRow(
+        ("capability", "set"),
+        "capability:set_",
+        "Run a node",
+        "Choose providers in another way.",
+        False,
+        (
+            "caxton capability set greeting --strategy round_robin",
+            "caxton capability set greeting --strategy default",
+        ),
+    ),
+    CommandRow(
+        ("route", "ls"),
+        "routes:ls",
+        "Look",
+        "Where the messages of each running agent go.",
+        True,
+        ("caxton route ls", "caxton route ls --json"),
+    ),
+    CommandRow(
+        ("client", "ls"),
+        "clients:ls",
+        "Look",
+        "Identities that send from outside of the node.",
+        True,
+        ("caxton client ls", "caxton client ls --json"),
+    ),
+    CommandRow(
+        ("client", "show"),
+        "clients:show",
+        "Look",
+        "One identity with its metadata.",
+        True,
+        ("caxton client show web", "caxton client show web --json"),
+    ),
+    CommandRow(
+        ("client", "register"),
+        "clients:register",
+        "Run a node",
+        "Let a new identity send, or change its metadata.",
+        False,
+        ("caxton client register web", "caxton client register web --metadata team=shop"),
+    ),
+    CommandRow(
+        ("client", "rm"),
+        "clients:rm",
+        "Run a node",
+        "Let an identity send no more.",
+        False,
+        ("caxton client rm web", "caxton client rm web --json"),
+    ),
+    CommandRow(
         ("conversation", "ls"),
         "conversation:ls",
         "Look",
@@ -224,18 +315,24 @@ COMMANDS: Final = (
 )
 
 GROUPS: Final = {
-    "agent": "Agents: list, show, check their files.",
+    "agent": "Agents: list, show, drain, start, check their files.",
+    "capability": "Capabilities: list, show, choose providers.",
+    "client": "Client identities: list, register, remove.",
     "conversation": "Conversations: list and read.",
     "dead-letter": "Dead letters: list, read, try again, discard.",
     "message": "Messages: send.",
+    "route": "The routing table.",
     "config": "Settings: show and check.",
 }
 
 PLURALS: Final = {
     "agents": "agent",
+    "capabilities": "capability",
+    "clients": "client",
     "conversations": "conversation",
     "dead-letters": "dead-letter",
     "messages": "message",
+    "routes": "route",
 }
 """Hidden names of groups."""
 VERBS: Final = {"list": "ls", "get": "show", "delete": "rm"}

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from caxton.capability import Strategy
 from caxton.errors import (
     AgentNotFound,
+    CapabilityNotFound,
     CaxtonError,
+    ClientNotFound,
     ConversationNotFound,
     DeadLetterNotFound,
+    InvalidState,
     Timeout,
 )
 from caxton.message import Message, Performative, make_reply, to_json
+from caxton.registry_desk import check_client
+from caxton.registry_views import CapabilityView, ClientView, ProviderView, RouteView
 from caxton.types import format_id, named_id, parse_id
 from caxton.views import (
     Ack,
@@ -76,11 +84,91 @@ def a_letter(number: int) -> DeadLetterView:
     )
 
 
+class FakeRegistry:
+    """A registry in memory."""
+
+    def __init__(self, entry: FakeEntry) -> None:
+        self._entry = entry
+        self._clients: dict[str, ClientView] = {}
+        self._strategies: dict[str, str] = {}
+        self.orders: list[tuple[bytes, str]] = []
+
+    def _check(self) -> None:
+        if self._entry.failure is not None:
+            raise self._entry.failure
+
+    async def order(self, agent_id: bytes, action: str) -> AgentView:
+        self._check()
+        self.orders.append((agent_id, action))
+        for view in self._entry.views:
+            if view.id == format_id(agent_id):
+                if view.name == "Analyst":
+                    raise InvalidState(agent=view.name, current=view.state, wanted="loaded")
+                return msgspec.structs.replace(view, state="draining")
+        raise AgentNotFound(agent=format_id(agent_id), near="")
+
+    def _capability(self, name: str) -> CapabilityView:
+        rows = tuple(
+            ProviderView(one.name, one.id, one.version, 50, one.state, 0, 10, True)
+            for one in self._entry.views
+            if name in one.capabilities
+        )
+        strategy = self._strategies.get(name)
+        return CapabilityView(name, strategy or "sticky", strategy is None, rows)
+
+    async def capabilities(self) -> list[CapabilityView]:
+        self._check()
+        names = {name for one in self._entry.views for name in one.capabilities}
+        return [self._capability(name) for name in sorted(names)]
+
+    async def capability(self, name: str) -> CapabilityView:
+        self._check()
+        found = self._capability(name)
+        if not found.providers:
+            raise CapabilityNotFound(capability=name, near="")
+        return found
+
+    async def set_strategy(self, name: str, strategy: Strategy | None) -> CapabilityView:
+        self._check()
+        self._strategies.pop(name, None)
+        if strategy is not None:
+            self._strategies[name] = strategy.value
+        return self._capability(name)
+
+    def routes(self) -> list[RouteView]:
+        self._check()
+        return [RouteView(one.name, one.id, format_id(SPACE), 0, 0, TIME)
+                for one in self._entry.views]  # fmt: skip
+
+    def clients(self) -> list[ClientView]:
+        self._check()
+        return list(self._clients.values())
+
+    def client(self, name_or_id: str) -> ClientView:
+        self._check()
+        if name_or_id not in self._clients:
+            raise ClientNotFound(client=name_or_id)
+        return self._clients[name_or_id]
+
+    async def register(self, name: str, metadata: Mapping[str, str]) -> ClientView:
+        self._check()
+        check_client(name, metadata)
+        made = ClientView(format_id(agent_id(name)), name, dict(metadata), TIME, TIME)
+        self._clients[name] = made
+        return made
+
+    async def deregister(self, name_or_id: str) -> ClientView:
+        self._check()
+        self.client(name_or_id)
+        return self._clients.pop(name_or_id)
+
+
 class FakeEntry:
     """Takes every message, answers requests with an echo."""
 
     def __init__(self, *, max_content: int = 10_000) -> None:
         self.identity = named_id(SPACE, "client:local")
+        self.registry = FakeRegistry(self)
         self.max_content = max_content
         self.views = [
             agent_view("Analyst", capabilities=("data-analysis",), state="loaded"),

@@ -31,6 +31,8 @@ from caxton.types import format_id, new_id
 
 BODIES: dict[str, Any] = {
     "Message": {"receiver": "Greeter", "content": "hi"},
+    "CapabilityChange": {"strategy": "priority"},
+    "Client": {"name": "web", "metadata": {"team": "shop"}},
     "MessageBatch": {"messages": [{"capability": "x"}, {}]},
 }
 
@@ -54,6 +56,7 @@ def _check(route: Route, response: httpx2.Response) -> None:
 
 def _request(route: Route) -> dict[str, Any]:
     path = route.path.replace("{agent}", "Greeter").replace("{conversation}", format_id(new_id()))
+    path = path.replace("{capability}", "greeter").replace("{client}", "web")
     return {
         "method": route.method,
         "url": path,

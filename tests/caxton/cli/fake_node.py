@@ -152,6 +152,8 @@ class FakeNode:
         self.reply: dict[str, Any] = {"performative": "inform", "content": "I am Greeter."}
         self.letters = {name: a_letter(name) for name in ("0-2", "0-1")}
         self.binary = False
+        self.others: dict[tuple[str, str], Any] = {}
+        """Answers by method and path."""
         self.changed: list[tuple[str, str]] = []
         self.refusal: CaxtonError | None = None
         self.silent = threading.Event()
@@ -187,6 +189,9 @@ class FakeNode:
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         if self.refusal is not None:
             return problem(self.refusal)
+        if (method, path) in self.others:
+            self.changed.append((method, path))
+            return 200, self.others[method, path]
         if path.startswith("/api/v1/dead-letters"):
             return self._letter(method, path.removeprefix("/api/v1/dead-letters").strip("/"))
         if method == "POST":
@@ -253,6 +258,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._serve("POST")
+
+    def do_PUT(self) -> None:
+        self._serve("PUT")
 
     def do_DELETE(self) -> None:
         self._serve("DELETE")

@@ -98,7 +98,7 @@ def test_hidden_aliases_are_not_listed() -> None:
     assert set(GROUPS) <= set(root.list_commands(ctx))
     group = root.get_command(ctx, "agent")
     assert isinstance(group, click.Group)
-    assert group.list_commands(ctx) == ["ls", "show", "validate"]
+    assert group.list_commands(ctx) == ["ls", "show", "validate", "drain", "stop", "start"]
 
 
 @pytest.mark.parametrize(

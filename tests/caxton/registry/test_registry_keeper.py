@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from caxton.agents.directory import Directory
 from caxton.agents.keeper import Keeper
 from caxton.capability import Strategy
 from caxton.errors import AgentNotFound, ClientNotFound, InternalError
-from caxton.storage.entries import StateRecord
+from caxton.storage.entries import ClientRecord, StateRecord
 from caxton.storage.registry import AgentRecord, Registry, ReloadRecord
 from caxton.types import named_id
 
@@ -134,8 +135,9 @@ def test_an_agent_that_is_removed_leaves_nothing(world: Make) -> None:
 def test_clients_are_known_while_they_are_registered(world: Make) -> None:
     """The id follows from the name; registering again changes the metadata only."""
     one = world()
-    key = one.keeper.client("ui", {"team": "web"})
-    assert one.keeper.client("ui", {"team": "web"}) == key
+    row = one.keeper.client("ui", {"team": "web"})
+    key = msgspec.convert(row, ClientRecord).id
+    assert one.keeper.client("ui", {"team": "web"}) == row
     assert len(one.events) == 1
     made = one.directory.registered[key].created_at
     one.keeper.client("ui", {"team": "app"})
