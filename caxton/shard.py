@@ -15,6 +15,7 @@ import msgspec
 
 from actors import ActorRef, ActorSystem, CooperativeDispatcher, MailboxSpec
 from caxton.agents.directory import Directory
+from caxton.agents.health import Health
 from caxton.agents.host import AgentHost, Loader
 from caxton.agents.keeper import Keeper
 from caxton.agents.reports import Reports
@@ -94,6 +95,14 @@ class Shard:
         self.roster = Roster(
             config, number, self.system, directory, load, self._history, event, self.reports
         )
+        self.health = Health(
+            self.roster,
+            directory,
+            number,
+            interval_s=config.health_interval_ms / 1_000,
+            stuck_s=config.health_stuck_ms / 1_000,
+            ask=self.ask_keeper,
+        )
         self.journal = Journal(
             config.data / "shards" / str(number),
             disk=config.durability == "disk",
@@ -124,6 +133,7 @@ class Shard:
         """Start the registered agents of this shard."""
         self.directory.own = self.number
         self.roster.apply(list(self.directory.agents.values()))
+        self.health.start()
         self._look_for_expired()
 
     def recover(self) -> int:
@@ -372,6 +382,7 @@ class Shard:
         """Drain the agents, commit everything, stop the actors."""
         if self._expire is not None:
             self._expire.cancel()
+        self.health.close()
         await self.roster.drain(timeout_s * 0.6)
         await self.router.close(timeout_s * 0.3)
         await self.system.stop(max(0.1, timeout_s * 0.1))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -32,6 +33,10 @@ __all__ = ["Directory", "client_identity", "system_identity"]
 
 _OUT = frozenset({"draining", "stopped", "failed"})
 """States in which an agent takes no messages."""
+UNKNOWN = 10_000
+"""Ids that are remembered as unknown."""
+UNKNOWN_S = 1.0
+"""For how long."""
 _ID = re.compile(r"[0-9a-fA-F-]{32,36}")
 
 
@@ -48,7 +53,13 @@ def system_identity(node_id: bytes) -> bytes:
 class Directory:
     """The agents of a node, as one process sees them."""
 
-    def __init__(self, node_id: bytes, shards: int, strategy: Strategy = Strategy.STICKY) -> None:
+    def __init__(
+        self,
+        node_id: bytes,
+        shards: int,
+        strategy: Strategy = Strategy.STICKY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.node_id = node_id
         self.shards = max(1, shards)
         self.revision = 0
@@ -69,6 +80,10 @@ class Directory:
         """Client identities that were registered."""
         self._clients_by_name: dict[str, bytes] = {}
         self.beats: dict[int, BeatRecord] = {}
+        self.refresh: Callable[[], None] = lambda: None
+        """Reads what is new in the registry."""
+        self._clock = clock
+        self._unknown: dict[bytes, float] = {}
         self.own: int | None = None
         """The shard whose agents run in this process."""
         self.silent: frozenset[int] = frozenset()
@@ -177,8 +192,23 @@ class Directory:
         return shard_of(identity, self.shards)
 
     def known(self, identity: bytes) -> bool:
-        """Whether an id may send: an agent or a client."""
-        return identity in self.agents or identity in self.clients
+        """Whether an id is an agent or a client.
+
+        The registry may be ahead of this process: it is read again, at most once a second for an
+        id that it does not have either.
+        """
+        if identity in self.agents or identity in self.clients:
+            return True
+        now = self._clock()
+        if self._unknown.get(identity, 0.0) > now:
+            return False
+        self.refresh()
+        if identity in self.agents or identity in self.clients:
+            return True
+        if len(self._unknown) >= UNKNOWN:
+            self._unknown.clear()
+        self._unknown[identity] = now + UNKNOWN_S
+        return False
 
     def providers(self, capability: str) -> list[bytes]:
         """Agents that are in service and offer ``capability``."""

@@ -45,6 +45,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits_rate_burst: int = 0
     limits_agents: int = 100_000
     capability_strategy: str = "sticky"
+    health_interval_ms: int = 30_000
+    health_stuck_ms: int = 300_000
     conversation_timeout_ms: int = 1_800_000
     conversation_participants: int = 10
     conversation_active: int = 100_000

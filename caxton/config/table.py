@@ -10,6 +10,7 @@ from caxton.types import (
     Bound,
     ConversationTimeoutMs,
     DeadLetterQueueSize,
+    HealthCheckIntervalMs,
     MaxConversationParticipants,
     RetryBackoffFactor,
     RetryDelayMs,
@@ -89,6 +90,16 @@ SETTINGS: tuple[Setting, ...] = (
         "How a provider of a capability is chosen, where nothing else was set for it.",
         choice(*(one.value for one in Strategy)),
         "sticky, priority, round_robin, least_loaded, fastest or broadcast",
+    ),
+    row(
+        "health.interval_ms",
+        "Between two heartbeats of a shard and looks at its agents, in ms.",
+        HealthCheckIntervalMs,
+    ),
+    row(
+        "health.stuck_ms",
+        "An agent whose messages have all taken longer has failed until one ends, in ms.",
+        Bound("health.stuck_ms", int, 1_000, 3_600_000, unit="ms"),
     ),
     row(
         "conversation.timeout_ms",

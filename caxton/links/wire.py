@@ -112,7 +112,7 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Notice(msgspec.Struct, array_like=True, frozen=True):
-    """Something happened: ``registry`` (a new revision) or ``event`` (for operators)."""
+    """Something happened: ``registry`` (a new revision), ``heartbeat`` or ``event``."""
 
     name: str
     value: Any = None

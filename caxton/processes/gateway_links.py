@@ -35,6 +35,7 @@ class GatewayLinks:
     def start(self) -> None:
         """Begin to connect."""
         self._refresh()
+        self._gateway.directory.refresh = self._refresh
         for client in self._clients:
             client.start()
 

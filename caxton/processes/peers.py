@@ -120,6 +120,8 @@ class Peers:
                 self._tool_questions.lost()
             return
         peer = self._peer(link)
+        if peer.number is not None and self.shard is not None:
+            self.shard.health.connected(peer.number, up=True)
         if replaces:
             peer.questions.lost()
             if peer.submitter.resend():
@@ -135,8 +137,12 @@ class Peers:
         if link.peer == TOOLS:
             return
         peer = self._peers.get(link.peer)
-        if peer is not None and peer.number is None and self.shard is not None:
+        if peer is None or self.shard is None:
+            return
+        if peer.number is None:
             self.shard.router.forget(peer.origin)
+        else:
+            self.shard.health.connected(peer.number, up=False)
 
     def on_frame(self, link: Link, kind: int, payload: bytes) -> None:
         """A sentence came."""
@@ -169,6 +175,8 @@ class Peers:
             self._begin(self._answer(peer, sentence))
         elif isinstance(sentence, Notice) and sentence.name == "registry":
             self.on_registry()
+        elif isinstance(sentence, Notice) and peer.number is not None:
+            shard.health.heard(peer.number)
 
     # --- what the shard needs ----------------------------------------------------------------
 
@@ -207,11 +215,14 @@ class Peers:
         """Ask another shard."""
         return await self._by_number(shard).questions.ask(name, arguments)
 
-    def tell_all(self, notice: Notice) -> None:
-        """Tell every connected process."""
+    def tell_all(self, notice: Notice, *, shards: bool = False) -> None:
+        """Tell every connected process, or every connected shard. A full link is passed over."""
         for peer in self._peers.values():
-            if peer.link.up:
-                peer.send(notice)
+            if peer.link.up and not (shards and peer.number is None):
+                try:
+                    peer.send(notice)
+                except QueueFull as error:
+                    logger.warning("%s was not told: %s", peer.link.peer, error)
 
     def _settled(self, peer: Peer, sentence: Settled) -> None:
         if self.shard is None or peer.number is None:

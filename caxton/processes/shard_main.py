@@ -85,6 +85,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
         make_loader(config, services),
         event,
     )
+    shard.health.tell = lambda: peers.tell_all(Notice("heartbeat", number), shards=True)
     control.on_dump = shard.system.dump
     registrar: Registrar | None = None
     if keeper:
@@ -100,7 +101,8 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
 
         registrar = make_registrar(config, registry, layout.node_id, changed, event, services)
     else:
-        peers.on_registry = lambda: shard.follow(registry)
+        directory.refresh = lambda: shard.follow(registry)
+        peers.on_registry = directory.refresh
     shard.start_agents()
     if registrar is not None:
         await registrar.load()

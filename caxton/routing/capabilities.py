@@ -12,6 +12,7 @@ from caxton.capability import Strategy, split_capability
 from caxton.conversations.record import ConversationRecord
 from caxton.errors import NoCapabilityProviders
 from caxton.message import Message, Performative
+from caxton.routing.accepted import Accepted
 
 __all__ = ["CapabilityResolver", "Queues"]
 
@@ -125,6 +126,17 @@ class CapabilityResolver:
             if agent in offer.members and split_capability(given)[0] == name and able(agent):
                 return agent
         return None
+
+    def other(self, accepted: Accepted, record: ConversationRecord | None) -> bytes | None:
+        """Who else serves the capability of a message that its provider could not take."""
+        message = accepted.message
+        if record is None:
+            return None
+        address = message.capability or ""
+        try:
+            return self.choose(address, record, message.sender, accepted.refused)
+        except NoCapabilityProviders:
+            return None
 
     def everyone(self, message: Message) -> Sequence[bytes] | None:
         """Who gets a copy of a message; None when it goes to one agent.

@@ -18,9 +18,7 @@ from caxton.config import Config
 from caxton.conversations.open import LAG, OpenConversations
 from caxton.conversations.record import ConversationRecord
 from caxton.errors import (
-    AgentNotFound,
     CaxtonError,
-    NoCapabilityProviders,
     ValidationError,
 )
 from caxton.message import Message, Performative, decode, encode
@@ -31,6 +29,7 @@ from caxton.routing.answers import Answers
 from caxton.routing.broadcast import copies, too_many
 from caxton.routing.capabilities import CapabilityResolver
 from caxton.routing.delivery import Delivery, LocalAgents, RemoteShards
+from caxton.routing.discovery import Discovery
 from caxton.routing.retries import Retrying
 from caxton.routing.submission import Counters, Owed, Submission
 from caxton.routing.trials import KILLS
@@ -127,10 +126,19 @@ class Router:
             buried=self._bury,
             retrying=self._retrying,
             on_trial=self._on_trial,
-            other=self._other_provider,
+            other=lambda accepted: self.resolver.other(
+                accepted, self.conversations.peek(accepted.message.conversation_id)
+            ),
             retries=Retrying(config.retry_delay_ms, config.retry_factor),
         )
         self.resolver = CapabilityResolver(directory, self.delivery)
+        self.discovery = Discovery(
+            directory,
+            lambda accepted: self.resolve(
+                accepted, self.conversations.get(accepted.message).record
+            ),
+            lambda accepted, error: self._bury(accepted, error, ""),
+        )
         self.conversations = OpenConversations(
             system, journal, self, limit=config.conversation_active,
             timeout_ms=config.conversation_timeout_ms,
@@ -238,8 +246,10 @@ class Router:
             self._settle(accepted, ())
             return
         elif agent_id not in self.directory.agents:
-            text = format_id(agent_id)
-            self._bury(accepted, AgentNotFound(agent=text, near=self.directory.near(text)), "")
+            if self.directory.known(agent_id):
+                self.resolve(accepted, record)
+            else:
+                self.discovery.look(accepted, agent_id)
             return
         self.routing_us.add(int((self._clock() - accepted.accepted_at) * 1e6))
         if accepted.kills >= KILLS:
@@ -264,19 +274,6 @@ class Router:
         if self.journal.mark(accepted.sequence):
             self.counters.handled += 1
         self.commit.kick()
-
-    def _other_provider(self, accepted: Accepted) -> bytes | None:
-        """Who else serves the capability of a message that its provider could not take."""
-        message = accepted.message
-        record = self.conversations.peek(message.conversation_id)
-        if record is None:
-            return None
-        try:
-            return self.resolver.choose(
-                message.capability or "", record, message.sender, accepted.refused
-            )
-        except NoCapabilityProviders:
-            return None
 
     def violated(self, accepted: Accepted, error: CaxtonError) -> None:
         """The act does not fit its conversation: NOT_UNDERSTOOD to its sender."""
@@ -431,5 +428,6 @@ class Router:
 
     async def close(self, timeout_s: float) -> None:
         """Stop retrying, commit what is there, close the journal."""
+        self.discovery.close()
         self.delivery.close()
         await self.commit.close(timeout_s)
