@@ -31,6 +31,7 @@ __all__ = [
     "AgentFileInvalid",
     "AgentNotFound",
     "AgentNotResponding",
+    "AgentOffline",
     "BudgetSpent",
     "CapabilityNotFound",
     "CaxtonError",
@@ -206,6 +207,17 @@ class AgentNotResponding(AgentError):
     title = "Agent not responding"
     text = "agent `{agent}` is {state} and takes no messages"
     remedy = "Look at its state with `caxton agent ls`; start it or wait for its restart."
+    retryable = True
+
+
+class AgentOffline(AgentError):
+    """The agent is registered and not in service; its messages wait for it."""
+
+    code = "AGENT_OFFLINE"
+    status = 503
+    title = "Agent offline"
+    text = "agent `{agent}` is {state}; the message waits until it is back"
+    remedy = "See why with `caxton agent show`; correct its file, or remove the agent."
     retryable = True
 
 

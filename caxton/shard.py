@@ -155,13 +155,19 @@ class Shard:
 
     def registry_changed(self, records: Sequence[AgentRecord]) -> None:
         """Take in changes of agent files."""
-        self.roster.apply(self.directory.apply(records))
+        self._changed(self.directory.apply(records))
         if self.keeper is not None:
             self.keeper.removed(records)
 
     def follow(self, registry: Registry) -> None:
         """Take in whatever changed in the registry."""
-        self.roster.apply(self.directory.follow(registry))
+        self._changed(self.directory.follow(registry))
+        self.router.delivery.look()
+
+    def _changed(self, records: Sequence[AgentRecord]) -> None:
+        self.roster.apply(records)
+        for record in records:
+            self.router.delivery.changed(record.id)
 
     async def ask_keeper(self, name: str, arguments: dict[str, Any]) -> Any:
         """Ask the keeper of the registry, here or on shard 0."""

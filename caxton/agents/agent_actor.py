@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from actors import Actor
 from caxton.agents.behaviour import Outgoing
 from caxton.agents.host import AgentHost
-from caxton.errors import AgentFailed, AgentNotResponding, CaxtonError
-from caxton.message import Message
+from caxton.errors import AgentFailed, AgentOffline, CaxtonError
+from caxton.message import Message, now_ms
 from caxton.routing.accepted import Handling
+from caxton.routing.deadlines import overdue
 
 __all__ = ["AgentActor"]
 
@@ -53,36 +54,47 @@ class AgentActor(Actor):
     """The actor of an agent.
 
     Messages whose handler returns at once are handled in order, without a task. Others run in
-    tasks, at most ``concurrency`` at once and one per conversation at a time.
+    tasks, at most ``concurrency`` at once and one per conversation at a time; what waits for that
+    goes by priority. What waits and what runs belongs to the host, so a crash of the actor charges
+    none of it: the actor's successor goes on with it.
     """
 
     def __init__(self, host: AgentHost) -> None:
         super().__init__()
         self.host = host
         host.actor_made()
-        self._busy: dict[bytes, deque[Handling]] = {}
-        """Conversations in handling, each with what waits behind."""
-        self._ready: deque[Handling] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._work = host.work
+        self._busy = host.work.busy
+        self._waiting = host.work.waiting
+
+    def on_start(self) -> None:
+        """Begin what the actor before this one had waiting."""
+        self.host.down = False
+        self._work.begin = self._begin_waiting
+        self._begin_waiting()
 
     def on_receive(self, handling: Any) -> None:
         """Handle a message, or start to."""
         if type(handling) is _Crash:
             raise handling.error
-        if self._busy:
-            behind = self._busy.get(handling.message.conversation_id)
-            if behind is not None:
-                behind.append(handling)
-                return
-        if self._ready or not self._begin(handling):
-            self._ready.append(handling)
+        if self._busy or self._waiting:
+            self._work.push(handling)
+            self._begin_waiting()
+        else:
+            self._begin(handling)
 
     def _begin(self, handling: Handling) -> bool:
         """Handle a message now, in a task when it takes time; False when there is no room."""
         host = self.host
         if host.postponed(handling):
             return True
-        version = host.pick(handling.message)
+        message = handling.message
+        if message.reply_by is not None or message.delivery_options.timeout_ms is not None:
+            late = overdue(message, now_ms())
+            if late is not None:
+                host.expired(handling, late)
+                return True
+        version = host.pick(message)
         behaviour = version.behaviour
         if self._busy and len(self._busy) >= behaviour.concurrency:
             return False
@@ -90,9 +102,7 @@ class AgentActor(Actor):
             self._start(handling, None)
             return True
         try:
-            result = behaviour.handle(
-                handling.message, _Context(host, handling.message, handling.delivery_count)
-            )
+            result = behaviour.handle(message, _Context(host, message, handling.delivery_count))
         except Exception as error:
             if isinstance(host.fail(handling, error), AgentFailed):
                 raise
@@ -105,23 +115,21 @@ class AgentActor(Actor):
         return True
 
     def _begin_waiting(self) -> None:
-        """Begin what waits for room, in order."""
-        ready = self._ready
-        while ready:
-            handling = ready[0]
-            behind = self._busy.get(handling.message.conversation_id)
-            if behind is not None:
-                behind.append(ready.popleft())
-                continue
+        """Begin what waits and has room, by priority."""
+        waiting = self._waiting
+        while not self.host.down:
+            handling = waiting.first(self._busy)
+            if handling is None:
+                return
             try:
                 begun = self._begin(handling)
             except Exception as error:  # noqa: BLE001 - the agent's own failure; it restarts
-                ready.popleft()
+                waiting.pop()
                 self._crash(error)
                 return
             if not begun:
                 return
-            ready.popleft()
+            waiting.pop()
 
     def _finish(self, handling: Handling, sent: Sequence[Outgoing]) -> None:
         try:
@@ -131,29 +139,32 @@ class AgentActor(Actor):
             self.host.fail(handling, error)
 
     def _start(self, handling: Handling, result: Awaitable[Sequence[Outgoing]] | None) -> None:
-        self._busy[handling.message.conversation_id] = deque()
-        task = asyncio.get_running_loop().create_task(self._run(handling, result))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._busy.add(handling.message.conversation_id)
+        task = asyncio.get_running_loop().create_task(self._handle(handling, result))
+        self._work.tasks.add(task)
+        task.add_done_callback(partial(self._ended, handling, result))
 
-    async def _run(self, handling: Handling, result: Awaitable[Sequence[Outgoing]] | None) -> None:
-        """Handle one message, then those of its conversation that came meanwhile."""
-        key = handling.message.conversation_id
-        following: Handling | None = handling
-        while following is not None:
-            await self._handle(following, result)
-            result = None
-            queue = self._busy[key]
-            following = queue.popleft() if queue else None
-        del self._busy[key]
-        self._begin_waiting()
+    def _ended(
+        self,
+        handling: Handling,
+        result: Awaitable[Sequence[Outgoing]] | None,
+        task: asyncio.Task[None],
+    ) -> None:
+        """A task is over: what waited for that begins."""
+        if task.cancelled():
+            # It may never have begun.
+            if isinstance(result, Coroutine):
+                result.close()
+            self.host.give_back(
+                handling, AgentOffline(agent=self.host.record.name, state="stopping")
+            )
+        self._work.tasks.discard(task)
+        self._work.ended(handling.message.conversation_id)
 
     async def _handle(
         self, handling: Handling, result: Awaitable[Sequence[Outgoing]] | None
     ) -> None:
         host = self.host
-        if result is None and host.postponed(handling):
-            return
         host.under_way[handling] = asyncio.get_running_loop().time()
         try:
             if result is None:
@@ -164,9 +175,6 @@ class AgentActor(Actor):
                 sent = await given if isinstance(given, Awaitable) else given
             else:
                 sent = await result
-        except asyncio.CancelledError:
-            host.fail(handling, AgentNotResponding(agent=host.record.name, state="stopping"))
-            raise
         except Exception as error:  # noqa: BLE001 - the agent's own failure; it restarts
             failure = host.fail(handling, error)
             if isinstance(failure, AgentFailed):
@@ -179,22 +187,17 @@ class AgentActor(Actor):
 
     def on_stop(self) -> None:
         """What is under way ends; it comes again."""
-        for task in self._tasks:
+        for task in self._work.tasks:
             task.cancel()
 
     def _crash(self, error: Exception) -> None:
         """Have the supervisor restart this actor: its behaviour may be in any state."""
+        self.host.down = True
         self.actor_ref.tell(_Crash(error))
 
     def on_failure(self, *_args: Any) -> None:
-        """The actor goes down; what it had not handled comes again."""
-        error = AgentNotResponding(agent=self.host.record.name, state="restarting")
-        waiting = [*self._ready, *(one for behind in self._busy.values() for one in behind)]
-        self._ready.clear()
-        for behind in self._busy.values():
-            behind.clear()
-        for handling in waiting:
-            self.host.fail(handling, error)
+        """The actor goes down; what waits is begun by the next one."""
+        self.host.down = True
 
 
 class _Crash:

@@ -18,6 +18,8 @@ from caxton.agents.turn import Turn
 from caxton.errors import CaxtonError, Timeout
 from caxton.llm.provider import ChatMessage, Provider, Request, estimate_tokens
 from caxton.message import Message, Performative
+from caxton.routing.deadlines import deadline_ms
+from caxton.routing.reasons import failure_content
 from caxton.tools.catalog import ToolCatalog, ToolSpec
 from caxton.types import format_id
 
@@ -119,8 +121,9 @@ class ConfigBehaviour:
 
     def _time_left(self, message: Message) -> int:
         limit = self.definition.limits.response_timeout_ms or RESPONSE_TIMEOUT_MS
-        if message.reply_by is not None:
-            limit = min(limit, message.reply_by - self._now_ms())
+        ends = deadline_ms(message)
+        if ends:
+            limit = min(limit, ends - self._now_ms())
         return max(0, limit)
 
     async def _take_turn(self, message: Message, context: Context) -> Sequence[Outgoing]:
@@ -185,12 +188,4 @@ class ConfigBehaviour:
 
 def _failure(message: Message, error: CaxtonError) -> Outgoing:
     """Tell the sender why there is no answer, in the same form as the node does."""
-    body = {
-        "code": error.code,
-        "reason": error.title,
-        "detail": str(error),
-        "remedy": error.remedy,
-        "retryable": error.retryable,
-        "message_id": format_id(message.message_id),
-    }
-    return Outgoing(Performative.FAILURE, orjson.dumps(body))
+    return Outgoing(Performative.FAILURE, failure_content(error, message))

@@ -17,11 +17,12 @@ from actors import ActorRef, ActorSystem, MailboxSpec, RestartPolicy
 from caxton.agents.behaviour import Behaviour, Outgoing
 from caxton.agents.directory import Directory
 from caxton.agents.lifecycle import AgentState, advance
-from caxton.errors import AgentFailed, AgentNotResponding, CaxtonError, Postponed
+from caxton.agents.worklist import Worklist
+from caxton.errors import AgentFailed, AgentNotResponding, AgentOffline, CaxtonError, Postponed
 from caxton.message import Message, make_message, now_ms
 from caxton.routing.accepted import Handling
 from caxton.storage.registry import AgentRecord
-from caxton.types import derived_id, format_id
+from caxton.types import derived_id
 
 __all__ = ["AgentHost", "HistoryReader", "Loader"]
 
@@ -64,6 +65,7 @@ class AgentHost:
         mailbox: messages its mailbox holds.
         moved: told after each change of its state.
         state: where it is: stopped, when its operator left it so.
+        work: what the agent has in hand; it outlives the host.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class AgentHost:
         event: Callable[[str, str, str], None],
         *,
         mailbox: int,
+        work: Worklist,
         moved: Callable[[AgentHost], None] = lambda host: None,
         state: AgentState = AgentState.UNLOADED,
     ) -> None:
@@ -103,9 +106,10 @@ class AgentHost:
         self.failed = 0
         self.restarts = 0
         self.mailbox_limit = mailbox
+        self.work = work
+        self.down = False
+        """Whether the actor is between two lives and begins nothing."""
         self._inside: dict[Handling, None] = {}
-        self._held: OrderedDict[bytes, bytes] = OrderedDict()
-        """Conversations with a message that failed and comes again: its id."""
         self._emptied = asyncio.Event()
         self._system = system
         self._load = load
@@ -225,32 +229,32 @@ class AgentHost:
     def put(self, handling: Handling) -> None:
         """Give a message to the agent's mailbox."""
         if self._ref is None or self.state is not AgentState.RUNNING:
-            self._hold(handling)
-            handling.failed(AgentNotResponding(agent=self.record.name, state=self.state.value), "")
+            self.work.hold(handling)
+            handling.failed(AgentOffline(agent=self.record.name, state=self.state.value), "")
             return
         self._inside[handling] = None
         self._ref.tell(handling)
 
-    def _hold(self, handling: Handling) -> None:
-        """Take no later message of the conversation before this one comes again."""
-        message = handling.message
-        self._held.setdefault(message.conversation_id, message.message_id)
-        if len(self._held) > PINS:
-            self._held.popitem(last=False)
-
     def postponed(self, handling: Handling) -> bool:
         """Whether a message has to wait for an earlier one; then it goes back."""
-        if not self._held:
+        work = self.work
+        if not work.held:
             return False
-        conversation = handling.message.conversation_id
-        first = self._held.get(conversation)
+        first = work.first(handling)
         if first is None:
             return False
-        if handling.resumes == first:
-            del self._held[conversation]
-            return False
-        self._give_back(handling, Postponed(agent=self.record.name, after=format_id(first)), "")
+        self._give_back(handling, Postponed(agent=self.record.name, after=first.hex()), "")
         return True
+
+    def _give_back_waiting(self) -> None:
+        error = AgentOffline(agent=self.record.name, state=self.state.value)
+        for handling in self.work.waiting.clear():
+            self.give_back(handling, error)
+
+    def give_back(self, handling: Handling, error: CaxtonError) -> None:
+        """A message was not begun and goes back, to come again."""
+        self.work.hold(handling)
+        self._give_back(handling, error, "")
 
     def _give_back(self, handling: Handling, failure: CaxtonError, text: str) -> bool:
         if self._inside.pop(handling, _ABSENT) is _ABSENT:
@@ -303,14 +307,19 @@ class AgentHost:
                 agent=self.record.name, attempts=handling.delivery_count, reason=reason
             )
         if handling in self._inside:
-            self._hold(handling)
+            self.work.hold(handling)
             self.failed += 1
             self._give_back(handling, failure, text)
         return failure
 
+    def expired(self, handling: Handling, error: CaxtonError) -> None:
+        """The deadline of a message passed before its turn; it is not handled."""
+        self._give_back(handling, error, "")
+
     def gave_up(self, reason: str) -> None:
-        """The supervisor restarts it no more, or nothing in it goes on."""
+        """The supervisor restarts it no more, or nothing in it goes on. What waits goes back."""
         self.move(AgentState.FAILED, reason)
+        self._give_back_waiting()
         self._event("agent.failed", self.record.name, reason)
 
     # --- health ------------------------------------------------------------------------------
@@ -355,6 +364,8 @@ class AgentHost:
 
     async def end(self) -> None:
         """Stop its actor and close its behaviour."""
+        self.down = True
+        self._give_back_waiting()
         ref, self._ref = self._ref, None
         if ref is not None:
             await asyncio.wait([asyncio.ensure_future(ref.stop(block=False))], timeout=END_S)
@@ -365,6 +376,6 @@ class AgentHost:
 
     def give_all_back(self) -> None:
         """What was not finished is to come again."""
-        error = AgentNotResponding(agent=self.record.name, state=self.state.value)
+        error = AgentOffline(agent=self.record.name, state=self.state.value)
         for handling in list(self._inside):
-            self._give_back(handling, error, "")
+            self.give_back(handling, error)

@@ -12,8 +12,9 @@ from caxton.agents.directory import Directory
 from caxton.agents.host import AgentHost, HistoryReader, Loader
 from caxton.agents.lifecycle import AgentState, advance
 from caxton.agents.reports import Reports
+from caxton.agents.worklist import Worklist
 from caxton.config import Config
-from caxton.errors import AgentNotFound, AgentNotResponding, CaxtonError
+from caxton.errors import AgentNotFound, AgentNotResponding, AgentOffline, CaxtonError
 from caxton.routing.accepted import Handling
 from caxton.storage.registry import AgentRecord
 from caxton.types import MessageTimeoutMs, format_id
@@ -50,6 +51,7 @@ class Roster:
         self._history = history
         self._event = event
         self._reports = reports
+        self._work: dict[bytes, Worklist] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         system.dead_letters.subscribe(self._dead)
         system.events.subscribe(self._runtime)
@@ -58,6 +60,8 @@ class Roster:
         """Give a message to an agent's mailbox; False when the agent is not here."""
         host = self.hosts.get(agent_id)
         if host is None:
+            if agent_id in self._directory.agents:
+                self._work.setdefault(agent_id, Worklist()).hold(handling)
             return False
         host.put(handling)
         return True
@@ -108,6 +112,7 @@ class Roster:
             self._history,
             self._event,
             mailbox=self._config.limits_agent_queue * self._directory.shards,
+            work=self._work.setdefault(record.id, Worklist()),
             moved=self._reports.moved,
             state=state,
         )
@@ -120,6 +125,8 @@ class Roster:
             del self.hosts[host.id]
             self._by_path.pop(host.path, None)
         host.give_all_back()
+        if host.id not in self._directory.agents:
+            self._work.pop(host.id, None)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -194,7 +201,11 @@ class Roster:
         host = self._by_path.get(letter.path)
         handling: Any = getattr(letter.envelope, "message", None)
         if host is not None and getattr(handling, "message", None) is not None:
-            host.fail(handling, AgentNotResponding(agent=host.record.name, state=letter.reason))
+            name = host.record.name
+            if host.state is AgentState.RUNNING:
+                host.fail(handling, AgentNotResponding(agent=name, state=letter.reason))
+            else:
+                host.give_back(handling, AgentOffline(agent=name, state=host.state.value))
 
     async def drain(self, timeout_s: float) -> None:
         """Drain every agent, all at once. What they do not finish stays pending."""

@@ -43,6 +43,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits_agent_queue: int = 1_000
     limits_rate: int = 0
     limits_rate_burst: int = 0
+    limits_offline_queue: int = 10_000
     limits_agents: int = 100_000
     capability_strategy: str = "sticky"
     health_interval_ms: int = 30_000

@@ -81,6 +81,11 @@ SETTINGS: tuple[Setting, ...] = (
         Bound("limits.rate_burst", int, 0, 10_000_000, unit="messages"),
     ),
     row(
+        "limits.offline_queue",
+        "Messages of a shard that wait for one agent that is out of service; more fail.",
+        Bound("limits.offline_queue", int, 1, 1_000_000, unit="messages"),
+    ),
+    row(
         "limits.agents",
         "Agents on one node.",
         Bound("limits.agents", int, 1, 1_000_000, unit="agents"),

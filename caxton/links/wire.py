@@ -78,8 +78,8 @@ class Deliver(msgspec.Struct, array_like=True, frozen=True):
     """Conversation's shard to agent's shard: handle these."""
 
     items: list[tuple[int, int, bytes, bytes, msgspec.Raw]]
-    """Sequence number at the conversation's shard, delivery count, agent, id of the failed message
-    that this one may follow, message."""
+    """Sequence number at the conversation's shard, delivery count, agent, which failure of an
+    earlier message this one may follow, message."""
 
 
 class Settled(msgspec.Struct, array_like=True, frozen=True):

@@ -36,9 +36,11 @@ class Handling(Protocol):
     """A message that an agent's actor is given, and the two ways it ends."""
 
     message: Message
+    sequence: int
+    """Its number at the conversation's shard."""
     delivery_count: int
     resumes: bytes
-    """Id of the failed message that this one may follow: its own id for a retry; else empty."""
+    """Which failure of an earlier message this one may follow; empty for none."""
 
     def done(self, outputs: Sequence[Message]) -> None:
         """The agent handled it; ``outputs`` is what it wants to send."""

@@ -6,6 +6,7 @@ import orjson
 
 from caxton.errors import CaxtonError
 from caxton.message import Message, Performative, make_message
+from caxton.routing.reasons import failure_content
 from caxton.types import derived_id, format_id
 
 __all__ = ["Answers"]
@@ -32,31 +33,21 @@ class Answers:
         about a failure itself or comes from the node."""
         if to.performative in _QUIET or to.sender == self._identity:
             return []
-        body = {
-            "code": error.code,
-            "reason": error.title,
-            "detail": str(error),
-            "remedy": error.remedy,
-            "retryable": error.retryable,
-            "message_id": format_id(to.message_id),
-        }
-        return [self._answer(to, act, body, _FAILURE)]
+        return [self._answer(to, act, failure_content(error, to), _FAILURE)]
 
     def receipt(self, to: Message) -> list[Message]:
         """CONFIRM that ``to`` was handled; nothing when it comes from the node."""
         if to.sender == self._identity:
             return []
-        body: dict[str, object] = {"handled": format_id(to.message_id)}
-        return [self._answer(to, Performative.CONFIRM, body, _RECEIPT)]
+        content = orjson.dumps({"handled": format_id(to.message_id)})
+        return [self._answer(to, Performative.CONFIRM, content, _RECEIPT)]
 
-    def _answer(
-        self, to: Message, act: Performative, body: dict[str, object], index: int
-    ) -> Message:
+    def _answer(self, to: Message, act: Performative, content: bytes, index: int) -> Message:
         return make_message(
             act,
             sender=self._identity,
             receiver=to.sender,
-            content=orjson.dumps(body),
+            content=content,
             conversation_id=to.conversation_id,
             message_id=derived_id(to.message_id, index),
             in_reply_to=to.reply_with or to.message_id,

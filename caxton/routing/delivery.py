@@ -1,22 +1,22 @@
 """Delivery: from a chosen agent to its handled mark, with windows, retries and dead letters.
 
 Each agent has a window of messages that are with it and not settled. What exceeds the window waits
-here in order, at first as objects and past ``KEPT`` as bare sequence numbers: the journal has the
-rest. Temporary failures come again after a back-off; what fails for good becomes a dead letter and
-a FAILURE to its sender.
+here by priority, at first as objects and past ``KEPT`` as bare sequence numbers: the journal has
+the rest. Temporary failures come again after a back-off; what fails for good becomes a dead letter
+and a FAILURE to its sender. The window of an agent that is out of service is closed: what comes
+waits, up to a limit, until the agent is back.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from caxton.agents.directory import Directory
 from caxton.errors import (
-    AgentFailed,
     AgentNotFound,
     AgentNotResponding,
+    AgentOffline,
     CaxtonError,
     CircuitOpen,
     PoisonMessage,
@@ -25,17 +25,21 @@ from caxton.errors import (
 )
 from caxton.message import Message
 from caxton.routing.accepted import Accepted, Handling
+from caxton.routing.deadlines import overdue
+from caxton.routing.due import Due
+from caxton.routing.queues import AgentQueue, Waiting
+from caxton.routing.reasons import temporary
 from caxton.routing.retries import Retries, Retrying
 from caxton.routing.speeds import Speeds
 from caxton.routing.trials import KILLS, SUSPECT, Trials
-from caxton.types import format_id, parse_id
+from caxton.types import format_id
 
 __all__ = ["Delivery", "LocalAgents", "RemoteShards"]
 
-MOVES = (AgentNotFound, AgentNotResponding, CircuitOpen, QueueFull)
+MOVES = (AgentNotFound, AgentNotResponding, AgentOffline, CircuitOpen, QueueFull)
 """What ails the provider and not the message: another provider is asked."""
-KEPT = 20_000
-"""Waiting messages that stay in memory as objects; more wait as numbers."""
+LOOK_S = 1.0
+"""Between two looks whether an agent that was out of service is back. The registry tells too."""
 
 
 class LocalAgents(Protocol):
@@ -54,17 +58,6 @@ class RemoteShards(Protocol):
         ...
 
 
-class _Queue:
-    """What one agent has, and what waits for it."""
-
-    __slots__ = ("failures", "flying", "waiting")
-
-    def __init__(self) -> None:
-        self.flying = 0
-        self.waiting: deque[Accepted | int] = deque()
-        self.failures = 0
-
-
 class Delivery:
     """Delivers accepted messages of one shard.
 
@@ -79,6 +72,8 @@ class Delivery:
         on_trial: notes that a suspect is delivered, then calls back.
         other: another provider for a message to a capability, when there is one.
         retries: how soon what failed comes again.
+        offline_limit: messages that wait for an agent out of service, in this shard.
+        now_ms: milliseconds since 1970.
     """
 
     def __init__(
@@ -96,19 +91,24 @@ class Delivery:
         on_trial: Callable[[Accepted, Callable[[], None]], None],
         other: Callable[[Accepted], bytes | None],
         retries: Retrying,
+        offline_limit: int,
+        now_ms: Callable[[], int],
     ) -> None:
         self._directory = directory
         self._shard = shard
         self._local = local
         self._remote = remote
         self._window = window
-        self._reload = reload
         self._settled = settled
         self._buried = buried
         self._retrying = retrying
-        self._queues: dict[bytes, _Queue] = {}
-        self._kept = 0
-        self.retries = Retries(retries, self.deliver)
+        self._queues: dict[bytes, AgentQueue] = {}
+        self._offline_limit = offline_limit
+        self._now_ms = now_ms
+        self._waiting = Waiting(reload, now_ms, self._late)
+        self._looks: Due[bytes] = Due(self._look)
+        self._looking: set[bytes] = set()
+        self.retries = Retries(retries, self._again)
         self.trials = Trials(on_trial, self.deliver)
         self._other = other
         self.speeds = Speeds()
@@ -118,26 +118,37 @@ class Delivery:
     @property
     def waiting(self) -> int:
         """Messages that wait for room at their agents."""
-        return sum(len(queue.waiting) for queue in self._queues.values())
+        return sum(queue.count for queue in self._queues.values())
+
+    @property
+    def offline(self) -> int:
+        """Messages that wait for agents out of service."""
+        return sum(queue.count for queue in self._queues.values() if queue.offline)
 
     def depth(self, agent_id: bytes) -> int:
         """Messages of this shard that are with an agent or wait for it, without retries."""
         queue = self._queues.get(agent_id)
-        return queue.flying + len(queue.waiting) if queue else 0
+        return queue.flying + queue.count if queue else 0
 
     def load(self, agent_id: bytes) -> float:
         """Share of the agent's window in use."""
         return self.depth(agent_id) / self._window
 
     def health(self, agent_id: bytes) -> float:
-        """1 without recent failures, halved by each failure in a row."""
+        """1 without recent failures, halved by each failure in a row; 0 out of service."""
         queue = self._queues.get(agent_id)
-        return 0.5 ** min(queue.failures, 10) if queue else 1.0
+        if queue is None:
+            return 1.0
+        if queue.offline or queue.closed_until > self._now_ms():
+            return 0.0
+        return 0.5 ** min(queue.failures, 10)
 
     def blocked(self, agent_id: bytes) -> bool:
         """Whether an agent takes no more for now."""
         queue = self._queues.get(agent_id)
-        return queue is not None and queue.flying + len(queue.waiting) >= self._window
+        if queue is None:
+            return False
+        return queue.flying + queue.count >= queue.window or queue.closed_until > self._now_ms()
 
     def expected_s(self, agent_id: bytes) -> float:
         """When one more message would be done by its agent, in seconds; 0 when unknown."""
@@ -152,6 +163,7 @@ class Delivery:
         """Send ``accepted`` to an agent, now or when it has room."""
         accepted.target = agent_id
         if self.retries and self.retries.stopped(accepted, agent_id):
+            self._waiting.watch(accepted)
             return
         if (self.trials or accepted.deaths) and self.trials.takes(
             accepted, agent_id, self._directory.shard(agent_id)
@@ -159,15 +171,36 @@ class Delivery:
             return
         queue = self._queues.get(agent_id)
         if queue is None:
-            queue = self._queues[agent_id] = _Queue()
-        if queue.flying < self._window and not queue.waiting:
+            queue = self._queues[agent_id] = AgentQueue(self._window)
+        if queue.flying < queue.window and not queue.count:
             queue.flying += 1
             self._send(accepted, agent_id)
-        elif self._kept < KEPT:
-            self._kept += 1
-            queue.waiting.append(accepted)
+        elif queue.offline and queue.count >= self._offline_limit and accepted.delivery_count == 1:
+            name = self._directory.name(agent_id)
+            self._buried(
+                accepted,
+                QueueFull(
+                    queue=f"the queue of `{name}`, which is out of service,",
+                    depth=queue.count,
+                    limit=self._offline_limit,
+                ),
+                "",
+            )
         else:
-            queue.waiting.append(accepted.sequence)
+            self._waiting.add(queue, accepted)
+
+    def _again(self, accepted: Accepted, agent_id: bytes) -> None:
+        """A message comes again."""
+        if self._waiting.timed:
+            self._waiting.timed.pop(accepted.sequence, None)
+        self.deliver(accepted, agent_id)
+
+    def _late(self, accepted: Accepted, error: CaxtonError) -> None:
+        """The deadline of a message passed while it waited."""
+        agent_id = accepted.target or b""
+        if not self.retries.drop(accepted, agent_id):
+            self._waiting.remove(self._queues[agent_id], accepted)
+        self._buried(accepted, error, "")
 
     def _send(self, accepted: Accepted, agent_id: bytes) -> None:
         if self._timing:
@@ -175,12 +208,9 @@ class Delivery:
         shard = self._directory.shard(agent_id)
         if shard == self._shard:
             if not self._local.put(agent_id, accepted):
-                error = AgentNotFound(
-                    agent=format_id(agent_id), near=self._directory.near(format_id(agent_id))
-                )
-                self._release(agent_id)
-                if not self._moved(accepted, agent_id, error):
-                    self._buried(accepted, error, "")
+                text = format_id(agent_id)
+                error = AgentNotFound(agent=text, near=self._directory.near(text))
+                self.failed(accepted, error, "")
             return
         self._remote_flying.setdefault(shard, {})[accepted.sequence] = accepted
         self._remote.deliver(shard, accepted)
@@ -228,29 +258,37 @@ class Delivery:
     def _release(self, agent_id: bytes) -> None:
         queue = self._queues[agent_id]
         queue.flying -= 1
-        while queue.waiting and queue.flying < self._window:
-            following = queue.waiting.popleft()
-            if isinstance(following, int):
-                reloaded = self._reload(following)
-                if reloaded is None:
-                    continue
-                following = reloaded
-                following.target = agent_id
-            else:
-                self._kept -= 1
-            queue.flying += 1
-            self._send(following, agent_id)
+        if queue.count:
+            self._fill(queue, agent_id)
+        if not queue.flying and not queue.count and not queue.failures and not queue.offline:
+            self._queues.pop(agent_id, None)
+
+    def _fill(self, queue: AgentQueue, agent_id: bytes) -> None:
+        """Send what waits for an agent, as far as there is room."""
+        if queue.sending:
+            # An agent that gives a message back at once came here again.
             return
-        if not queue.flying and not queue.waiting and not queue.failures:
-            del self._queues[agent_id]
+        queue.sending = True
+        try:
+            while queue.count and queue.flying < queue.window:
+                following = self._waiting.take(queue, agent_id)
+                if following is None:
+                    continue
+                queue.flying += 1
+                self._send(following, agent_id)
+        finally:
+            queue.sending = False
 
     def done(self, accepted: Accepted, outputs: Sequence[Message]) -> None:
         """The agent handled it."""
         agent_id = accepted.target
         if agent_id is not None:
+            queue = self._queues[agent_id]
             if self._timing:
                 self.speeds.settled(accepted, agent_id)
-            self._queues[agent_id].failures = 0
+            queue.failures = 0
+            if queue.offline:
+                self._open(queue)
             self._release(agent_id)
             if self.trials:
                 self.trials.ended(accepted, self._directory.shard(agent_id))
@@ -262,29 +300,43 @@ class Delivery:
         if agent_id is None:
             self._buried(accepted, error, traceback)
             return
+        if isinstance(error, AgentOffline | AgentNotFound):
+            if agent_id in self._directory.agents:
+                self._unserved(accepted, agent_id, error)
+                return
+            text = format_id(agent_id)
+            error = AgentNotFound(agent=text, near=self._directory.near(text))
+        elif self._queues[agent_id].offline:
+            self._open(self._queues[agent_id])
         self._release(agent_id)
         if self.trials:
             self.trials.ended(accepted, self._directory.shard(agent_id))
         if isinstance(error, Postponed):
-            accepted.resumes = parse_id(error.fields["after"], "after")
+            accepted.resumes = bytes.fromhex(str(error.fields["after"]))
             accepted.delivery_count += 1
             self.deliver(accepted, agent_id)
             return
+        late = overdue(accepted.message, self._now_ms())
+        if late is not None:
+            self._buried(accepted, late, traceback)
+            return
         queue = self._queues.get(agent_id)
         if queue is None:
-            queue = self._queues[agent_id] = _Queue()
+            queue = self._queues[agent_id] = AgentQueue(self._window)
         queue.failures += 1
+        if isinstance(error, CircuitOpen):
+            queue.closed_until = self._now_ms() + int(str(error.fields["retry_after_ms"]))
         if self._moved(accepted, agent_id, error):
             return
         accepted.refused = ()
         accepted.attempts += 1
-        permanent = not (error.retryable or isinstance(error, AgentFailed))
-        if permanent or accepted.attempts > accepted.message.delivery_options.max_retries:
+        tries = accepted.message.delivery_options.max_retries
+        if not temporary(error) or accepted.attempts > tries:
             self._buried(accepted, error, traceback)
             return
         delay_s = self.retries.delay_s(accepted.attempts)
         self._retrying(accepted, delay_s)
-        self.retries.stop(accepted, agent_id, delay_s)
+        self.later(accepted, agent_id, delay_s)
 
     def _moved(self, accepted: Accepted, agent_id: bytes, error: CaxtonError) -> bool:
         """Whether a message to a capability goes to another provider, because this one cannot."""
@@ -298,10 +350,69 @@ class Delivery:
         return True
 
     def later(self, accepted: Accepted, agent_id: bytes, delay_s: float) -> None:
-        """Take up a retry that a run before this one had set."""
+        """Have a message come again in ``delay_s``."""
         accepted.target = agent_id
+        self._waiting.watch(accepted)
         self.retries.stop(accepted, agent_id, max(0.0, delay_s))
+
+    # --- agents out of service ---------------------------------------------------------------
+
+    def _unserved(self, accepted: Accepted, agent_id: bytes, error: CaxtonError) -> None:
+        """An agent is out of service and gave a message back: it waits, and is not charged."""
+        queue = self._queues[agent_id]
+        queue.flying -= 1
+        queue.offline = True
+        queue.window = 0
+        self._look_again(agent_id)
+        if self.trials:
+            self.trials.ended(accepted, self._directory.shard(agent_id))
+        if self._moved(accepted, agent_id, error):
+            return
+        accepted.refused = ()
+        accepted.resumes = b""
+        self._waiting.add(queue, accepted)
+
+    def _look_again(self, agent_id: bytes) -> None:
+        if agent_id not in self._looking:
+            self._looking.add(agent_id)
+            self._looks.add(LOOK_S, agent_id)
+
+    def look(self) -> None:
+        """See now which agents are back; otherwise it is seen within a second."""
+        for agent_id in list(self._looking):
+            self._probe(agent_id)
+
+    def _look(self, agent_id: bytes) -> None:
+        self._looking.discard(agent_id)
+        if self._probe(agent_id):
+            self._look_again(agent_id)
+
+    def _probe(self, agent_id: bytes) -> bool:
+        """See with one message whether an agent is back. Whether it is still to be looked for."""
+        queue = self._queues.get(agent_id)
+        if queue is None or not queue.offline:
+            return False
+        if not queue.count and not queue.flying:
+            del self._queues[agent_id]
+            return False
+        queue.window = 1
+        self._fill(queue, agent_id)
+        return True
+
+    def _open(self, queue: AgentQueue) -> None:
+        queue.offline = False
+        queue.window = self._window
+
+    def changed(self, agent_id: bytes) -> None:
+        """The registration of an agent changed: what waits for it is sent, or has no receiver."""
+        queue = self._queues.get(agent_id)
+        if queue is None or not queue.offline:
+            return
+        self._open(queue)
+        self._fill(queue, agent_id)
 
     def close(self) -> None:
         """Stop retrying; what is pending stays in the journal."""
         self.retries.close()
+        self._waiting.close()
+        self._looks.close()

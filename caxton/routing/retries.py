@@ -8,13 +8,13 @@ neither forgets nor repeats them.
 
 from __future__ import annotations
 
-import asyncio
 import bisect
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from caxton.routing.accepted import Accepted
+from caxton.routing.due import Due
 
 __all__ = ["Lane", "Retries", "Retrying"]
 
@@ -28,11 +28,12 @@ Key = tuple[bytes, bytes]
 class Lane:
     """A stopped lane: what waits in it, in order of acceptance, and when it goes on."""
 
-    __slots__ = ("timer", "waiting")
+    __slots__ = ("turn", "waiting")
 
     def __init__(self) -> None:
         self.waiting: list[Accepted] = []
-        self.timer: asyncio.TimerHandle | None = None
+        self.turn = 0
+        """Which of the due times of the shard is this lane's; earlier ones of it are void."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class Retries:
         self._retrying = retrying
         self._deliver = deliver
         self._lanes: dict[Key, Lane] = {}
+        self._due: Due[tuple[Key, int]] = Due(self._come)
+        self._turn = 0
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
@@ -88,28 +91,34 @@ class Retries:
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane()
-        accepted.resumes = accepted.message.message_id
+        accepted.resumes = b""
         bisect.insort(lane.waiting, accepted, key=_sequence)
-        if lane.timer is None or lane.waiting[0] is accepted:
-            if lane.timer is not None:
-                lane.timer.cancel()
-            loop = asyncio.get_running_loop()
-            lane.timer = loop.call_later(delay_s, self._go_on, key)
+        if not lane.turn or lane.waiting[0] is accepted:
+            self._turn += 1
+            lane.turn = self._turn
+            self._due.add(delay_s, (key, lane.turn))
 
-    def _go_on(self, key: Key) -> None:
-        lane = self._lanes.pop(key)
+    def drop(self, accepted: Accepted, agent_id: bytes) -> bool:
+        """Take a message out of its stopped lane for good. Whether it was in one."""
+        lane = self._lanes.get((accepted.message.conversation_id, agent_id))
+        if lane is None or accepted not in lane.waiting:
+            return False
+        lane.waiting.remove(accepted)
+        return True
+
+    def _come(self, due: tuple[Key, int]) -> None:
+        key, turn = due
+        lane = self._lanes.get(key)
+        if lane is None or lane.turn != turn:
+            return
+        del self._lanes[key]
         for accepted in lane.waiting:
-            if accepted is not lane.waiting[0]:
-                # Only the first may open the lane at the agent; if it fails again, they wait again.
-                accepted.resumes = b""
             accepted.delivery_count += 1
             self._deliver(accepted, key[1])
 
     def close(self) -> None:
         """Stop; what is pending stays in the journal."""
-        for lane in self._lanes.values():
-            if lane.timer is not None:
-                lane.timer.cancel()
+        self._due.close()
         self._lanes.clear()
 
 

@@ -130,6 +130,8 @@ class Router:
                 accepted, self.conversations.peek(accepted.message.conversation_id)
             ),
             retries=Retrying(config.retry_delay_ms, config.retry_factor),
+            offline_limit=config.limits_offline_queue,
+            now_ms=wall_ms,
         )
         self.resolver = CapabilityResolver(directory, self.delivery)
         self.discovery = Discovery(

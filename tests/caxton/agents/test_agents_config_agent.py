@@ -58,7 +58,7 @@ class Agent:
 def reason(out: Outgoing) -> dict[str, Any]:
     assert out.performative is Performative.FAILURE
     body: dict[str, Any] = json.loads(out.content)
-    assert {"code", "reason", "detail", "remedy", "retryable", "message_id"} == body.keys()
+    assert {"code", "reason", "title", "detail", "remedy", "retryable", "message_id"} == body.keys()
     return body
 
 

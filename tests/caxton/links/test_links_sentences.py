@@ -293,6 +293,8 @@ def test_a_late_report_settles_only_its_own_message() -> None:
         on_trial=lambda one, begin: begin(),
         other=lambda one: None,
         retries=Retrying(100),
+        offline_limit=10,
+        now_ms=lambda: 0,
     )
     mine = accepted(7, Router())
     delivery.deliver(mine, receiver)

@@ -174,6 +174,8 @@ class Engine:
         router.commit._closed = True
         for cell in self.shard.system.cells():
             cell.suspended = True
+        for host in self.shard.roster.hosts.values():
+            host.work.waiting.clear()
         self.shard.journal._env.close()
         if self.shard._expire is not None:
             self.shard._expire.cancel()

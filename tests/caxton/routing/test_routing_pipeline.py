@@ -14,7 +14,7 @@ from engine import CLIENT, Engine, agent_id, reply
 from caxton.agents.behaviour import Outgoing
 from caxton.errors import ConversationNotFound, InternalError, ModelUnavailable, StorageFull
 from caxton.message import DeliveryOptions, Message, Performative, encode, make_message
-from caxton.routing import delivery as delivery_module
+from caxton.routing import queues as queues_module
 from caxton.routing.admission import RecentIds
 from caxton.routing.retries import Retries
 from caxton.routing.submission import Submission
@@ -275,7 +275,7 @@ async def test_what_waits_beyond_the_window_keeps_its_order(
     make_engine: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Past the window messages wait as objects, then as numbers read back from the journal."""
-    monkeypatch.setattr(delivery_module, "KEPT", 5)
+    monkeypatch.setattr(queues_module, "KEPT", 5)
     gate = asyncio.Event()
     seen: list[str] = []
 
