@@ -7,30 +7,16 @@ sender (FIPA SC00037), with ``reason`` in its content, and in an event.
 
 from __future__ import annotations
 
-import enum
 from typing import Final
 
 import orjson
 
 from caxton.errors import CaxtonError
 from caxton.message import Message
+from caxton.performative import FailureReason
 from caxton.types import format_id
 
-__all__ = ["REASONS", "FailureReason", "failure_content", "reason_of", "temporary"]
-
-
-class FailureReason(enum.StrEnum):
-    """What a FAILURE names as its reason."""
-
-    AGENT_NOT_FOUND = "AgentNotFound"
-    AGENT_NOT_RESPONDING = "AgentNotResponding"
-    NETWORK_ERROR = "NetworkError"
-    RESOURCE_EXHAUSTED = "ResourceExhausted"
-    MESSAGE_TOO_LARGE = "MessageTooLarge"
-    INVALID_MESSAGE = "InvalidMessage"
-    CIRCUIT_BREAKER_OPEN = "CircuitBreakerOpen"
-    QUEUE_FULL = "QueueFull"
-    TIMEOUT = "Timeout"
+__all__ = ["REASONS", "failure_content", "reason_of", "temporary"]
 
 
 _R = FailureReason

@@ -7,9 +7,9 @@ from engine import CLIENT
 
 from caxton.errors import ERRORS, AgentFailed, CaxtonError, CircuitOpen, error_from_code
 from caxton.message import make_message
+from caxton.performative import FailureReason
 from caxton.routing.reasons import (
     REASONS,
-    FailureReason,
     failure_content,
     reason_of,
     temporary,
