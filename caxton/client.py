@@ -173,9 +173,20 @@ class Client:
         """At most ``limit`` conversations, the newest activity first."""
         return self._run(self._calls.conversations(limit))
 
-    def conversation(self, conversation_id: bytes | str) -> ConversationDetail:
-        """One conversation with its messages in order. Raises ConversationNotFound."""
-        return self._run(self._calls.conversation(conversation_id))
+    def conversation(
+        self, conversation_id: bytes | str, limit: int | None = None, before: int = 0
+    ) -> ConversationDetail:
+        """One conversation with its newest messages in order, at most 1,000.
+
+        Args:
+            conversation_id: which.
+            limit: messages at most.
+            before: only messages before this sequence number: ``before`` of the reply before.
+
+        Raises:
+            ConversationNotFound: there is none.
+        """
+        return self._run(self._calls.conversation(conversation_id, limit, before))
 
     def dead_letters(self, limit: int = 50) -> list[DeadLetterView]:
         """At most ``limit`` dead letters, the latest first."""
@@ -337,9 +348,20 @@ class AsyncClient:
         """At most ``limit`` conversations, the newest activity first."""
         return await self._run(self._calls.conversations(limit))
 
-    async def conversation(self, conversation_id: bytes | str) -> ConversationDetail:
-        """One conversation with its messages in order. Raises ConversationNotFound."""
-        return await self._run(self._calls.conversation(conversation_id))
+    async def conversation(
+        self, conversation_id: bytes | str, limit: int | None = None, before: int = 0
+    ) -> ConversationDetail:
+        """One conversation with its newest messages in order, at most 1,000.
+
+        Args:
+            conversation_id: which.
+            limit: messages at most.
+            before: only messages before this sequence number: ``before`` of the reply before.
+
+        Raises:
+            ConversationNotFound: there is none.
+        """
+        return await self._run(self._calls.conversation(conversation_id, limit, before))
 
     async def dead_letters(self, limit: int = 50) -> list[DeadLetterView]:
         """At most ``limit`` dead letters, the latest first."""

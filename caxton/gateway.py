@@ -23,10 +23,12 @@ from caxton.errors import (
 from caxton.links.questions import Questions
 from caxton.links.submitter import Outcome, Submitter
 from caxton.links.wire import Acked, Answer, Notice, Refused, Replies, shard_of
-from caxton.message import Message, Performative, decode, encode, format_time, now_ms
+from caxton.message import Message, Performative, decode, encode, now_ms
+from caxton.moments import format_time
 from caxton.registry_desk import RegistryDesk
 from caxton.types import format_id
 from caxton.views import (
+    PAGE,
     Ack,
     AgentView,
     ConversationDetail,
@@ -292,10 +294,14 @@ class Gateway:
         views = [msgspec.convert(one, ConversationView) for part in parts for one in part]
         return sorted(views, key=lambda view: view.last_activity, reverse=True)[:limit]
 
-    async def conversation(self, conversation_id: bytes) -> ConversationDetail:
-        """One conversation with its messages."""
+    async def conversation(
+        self, conversation_id: bytes, limit: int = PAGE, before: int = 0
+    ) -> ConversationDetail:
+        """One conversation with its newest messages, or those before a sequence number."""
         port = self.ports[shard_of(conversation_id, self.directory.shards)]
-        answer = await port.questions.ask("conversation", {"id": format_id(conversation_id)})
+        answer = await port.questions.ask(
+            "conversation", {"id": format_id(conversation_id), "limit": limit, "before": before}
+        )
         return msgspec.convert(answer, ConversationDetail)
 
     async def dead_letters(self, limit: int) -> list[DeadLetterView]:

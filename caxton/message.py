@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import datetime as dt
 import difflib
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import orjson
 
 from caxton.capability import parse_capability
 from caxton.errors import MessageTooLarge, ValidationError
+from caxton.moments import format_time, parse_time
 from caxton.performative import FailureReason, Performative, parse_performative
 from caxton.trace_context import TraceContext, parse_traceparent
 from caxton.types import (
@@ -104,6 +104,8 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     protocol: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None
     trace_context: TraceContext | None = None
     delivery_options: DeliveryOptions = DEFAULT_OPTIONS
+    parent_conversation_id: ConversationId | None = None
+    """The conversation that this one branches from; counts in its first message."""
 
     def __post_init__(self) -> None:
         """Refuse a message with no address, or with two."""
@@ -167,6 +169,7 @@ def make_message(
     protocol: str | None = None,
     trace_context: TraceContext | None = None,
     delivery_options: DeliveryOptions = DEFAULT_OPTIONS,
+    parent_conversation_id: bytes | None = None,
     max_content: int = MAX_CONTENT,
 ) -> Message:
     """Build a message; ids and the time are made when not given.
@@ -200,6 +203,7 @@ def make_message(
         protocol=None if protocol is None else ProtocolName.parse(protocol, "protocol"),
         trace_context=trace_context,
         delivery_options=delivery_options,
+        parent_conversation_id=parent_conversation_id,  # type: ignore[arg-type]  # likewise
     )
 
 
@@ -231,28 +235,6 @@ def make_reply(
     )
 
 
-def format_time(milliseconds: int) -> str:
-    """RFC 3339, UTC, with milliseconds."""
-    moment = dt.datetime.fromtimestamp(milliseconds / 1e3, tz=dt.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def parse_time(value: object, field: str) -> int:
-    """Read an RFC 3339 time with its zone, as milliseconds since 1970.
-
-    Raises:
-        ValidationError: it is not such a time.
-    """
-    if isinstance(value, str):
-        try:
-            moment = dt.datetime.fromisoformat(value)
-            if moment.tzinfo is not None:
-                return round(moment.timestamp() * 1_000)
-        except (ValueError, OverflowError):
-            pass
-    raise ValidationError(field=field, value=value, allowed="an RFC 3339 time with its zone")
-
-
 def to_json(message: Message) -> dict[str, Any]:
     """The JSON form of a message, without the fields that are not set."""
     body: dict[str, Any] = {
@@ -270,7 +252,7 @@ def to_json(message: Message) -> dict[str, Any]:
         body["content"] = message.content.decode()
     except UnicodeDecodeError:
         body["content_base64"] = base64.b64encode(message.content).decode()
-    for name in ("reply_with", "in_reply_to"):
+    for name in ("reply_with", "in_reply_to", "parent_conversation_id"):
         value = getattr(message, name)
         if value is not None:
             body[name] = format_id(value)
@@ -312,6 +294,7 @@ FIELDS: Final = frozenset(
         "protocol",
         "trace_context",
         "delivery_options",
+        "parent_conversation_id",
     }
 )
 _OPTIONS: Final = frozenset({"priority", "timeout_ms", "require_receipt", "max_retries"})
@@ -446,5 +429,6 @@ def from_json(
         protocol=_text(body, "protocol"),
         trace_context=_trace(body.get("trace_context")),
         delivery_options=_options(body.get("delivery_options")),
+        parent_conversation_id=_id(body, "parent_conversation_id"),
         max_content=max_content,
     )

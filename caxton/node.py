@@ -35,7 +35,7 @@ from caxton.processes.resharding import reshard_node
 from caxton.processes.status import NodeStatus, ProcessRow
 from caxton.storage.registry import Registry
 from caxton.types import MessageTimeoutMs
-from caxton.views import Ack, AgentView, ConversationDetail, ConversationView, Event, NodeView
+from caxton.views import PAGE, Ack, AgentView, ConversationDetail, ConversationView, Event, NodeView
 
 __all__ = ["Node"]
 
@@ -102,7 +102,7 @@ class Node:
         self._stack.callback(registry.close)
         node_id = registry.node_id()
         layout = Layout(config, node_id, folder.sockets, secrets.token_bytes(32))
-        await reshard_node(config, layout.shards)
+        await reshard_node(config, node_id, layout.shards)
         listener = self._listen() if self._api else None
         self._status = NodeStatus(
             node_id=node_id,
@@ -402,9 +402,11 @@ class Node:
         """Conversations, the newest activity first."""
         return await self.gateway.conversations(limit)
 
-    async def conversation(self, conversation_id: bytes) -> ConversationDetail:
+    async def conversation(
+        self, conversation_id: bytes, limit: int = PAGE, before: int = 0
+    ) -> ConversationDetail:
         """One conversation with its messages in order."""
-        return await self.gateway.conversation(conversation_id)
+        return await self.gateway.conversation(conversation_id, limit, before)
 
     async def status(self) -> NodeView:
         """The node at one glance."""

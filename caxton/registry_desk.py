@@ -10,7 +10,7 @@ import msgspec
 from caxton.agents.directory import Directory
 from caxton.capability import Strategy
 from caxton.errors import CapabilityNotFound, ClientNotFound, ValidationError
-from caxton.message import format_time
+from caxton.moments import format_time
 from caxton.registry_views import CapabilityView, ClientView, ProviderView, RouteView
 from caxton.storage.entries import ClientRecord
 from caxton.types import AgentName, CapabilityName, format_id

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -21,9 +21,10 @@ from caxton.agents.keeper import Keeper
 from caxton.agents.reports import Reports
 from caxton.agents.roster import Roster
 from caxton.config import Config
-from caxton.conversations.record import ConversationRecord
-from caxton.errors import CaxtonError, ConversationNotFound, InternalError, NodeNotReady
-from caxton.message import Message, decode, format_time, to_json
+from caxton.conversations.desk import ConversationDesk
+from caxton.errors import CaxtonError, InternalError, NodeNotReady
+from caxton.message import Message, decode
+from caxton.moments import format_time
 from caxton.routing.dead_letters import DeadLetterDesk
 from caxton.routing.delivery import RemoteShards
 from caxton.routing.router import Elsewhere, Router, RouterActor
@@ -31,14 +32,7 @@ from caxton.routing.submission import Submission
 from caxton.storage.journal import Journal
 from caxton.storage.registry import AgentRecord, Registry
 from caxton.types import format_id, parse_id
-from caxton.views import (
-    AgentView,
-    ConversationDetail,
-    ConversationView,
-    MessageView,
-    ReloadView,
-    ShardView,
-)
+from caxton.views import AgentView, ReloadView, ShardView
 
 __all__ = ["RemoteQueries", "Shard"]
 
@@ -124,10 +118,14 @@ class Shard:
         self.dead_letters = DeadLetterDesk(
             number, self.journal, directory, self.router.raise_dead, self.router.discard_dead
         )
+        self.conversations = ConversationDesk(
+            number, self.router.conversations, self.journal, directory
+        )
         self._ref: ActorRef[Any] = self.system.spawn(
             RouterActor, self.router, name="router", mailbox=MailboxSpec(capacity=FRAMES)
         )
         self._expire: asyncio.TimerHandle | None = None
+        self._stopping = False
 
     def start_agents(self) -> None:
         """Start the registered agents of this shard."""
@@ -138,7 +136,13 @@ class Shard:
 
     def recover(self) -> int:
         """Take up what the last run left pending; returns how many messages."""
-        return self.router.recover()
+        pending = self.router.recover()
+        self._take_up(self.router.conversations.take_up())
+        return pending
+
+    def _take_up(self, steps: Iterator[int]) -> None:
+        if not self._stopping and next(steps, 0):
+            asyncio.get_running_loop().call_soon(self._take_up, steps)
 
     def _look_for_expired(self) -> None:
         conversations = self.router.conversations
@@ -196,12 +200,18 @@ class Shard:
             return [msgspec.to_builtins(view) for view in self.agents()]
         if name == "conversations":
             limit = int(arguments["limit"])
-            return [msgspec.to_builtins(view) for view in self.conversations(limit)]
+            return [msgspec.to_builtins(view) for view in self.conversations.newest(limit)]
         if name == "conversation":
-            return msgspec.to_builtins(self.conversation(parse_id(arguments["id"], "id")))
+            key = parse_id(arguments["id"], "id")
+            detail = self.conversations.detail(
+                key, int(arguments["limit"]), int(arguments["before"])
+            )
+            return msgspec.to_builtins(detail)
         if name == "history":
             key = parse_id(arguments["id"], "id")
-            return self._raw_history(key, bytes(arguments["before"]), int(arguments["limit"]))
+            return self.conversations.history(
+                key, bytes(arguments["before"]), int(arguments["limit"])
+            )
         if name.startswith("dead_letter"):
             return self._dead_letter(name, arguments)
         raise InternalError(reason=f"unknown question {name}")
@@ -298,85 +308,12 @@ class Shard:
             ),
         )
 
-    def conversations(self, limit: int) -> list[ConversationView]:
-        """Conversations with the newest activity first."""
-        known = self.router.conversations
-        rows = [(state.key, state.record) for state in known]
-        rows += known.stored(limit + len(rows))
-        rows.sort(key=lambda row: row[1].last_activity, reverse=True)
-        return [self._conversation(key, record) for key, record in rows[:limit]]
-
-    def _conversation(self, key: bytes, record: ConversationRecord) -> ConversationView:
-        names = self.directory.name
-        pending = sum(1 for seq in record.sequences if self.journal.is_pending(seq))
-        return ConversationView(
-            id=format_id(key),
-            state="ended" if self.router.conversations.ended(record) else "active",
-            initiator=names(record.initiator),
-            participants=tuple(names(one) for one in record.participants),
-            protocol=record.protocol or "",
-            messages=record.messages,
-            pending=pending,
-            created_at=format_time(record.created_at),
-            last_activity=format_time(record.last_activity),
-            shard=self.number,
-        )
-
-    def conversation(self, key: bytes) -> ConversationDetail:
-        """One conversation with its messages in order.
-
-        Raises:
-            ConversationNotFound: it is not kept here.
-        """
-        record = self.router.conversations.peek(key)
-        if record is None:
-            raise ConversationNotFound(conversation=format_id(key))
-        names = self.directory.name
-        shown = []
-        for sequence in self.router.conversations.sequences(key, record):
-            raw = self.journal.read(sequence)
-            if raw is None:
-                continue
-            message = decode(raw)
-            receiver = message.receiver or record.assigned.get(message.capability or "")
-            shown.append(
-                MessageView(
-                    sequence=sequence,
-                    state=self._state(sequence),
-                    sender_name=names(message.sender),
-                    receiver_name=names(receiver) if receiver else "",
-                    message=to_json(message),
-                )
-            )
-        return ConversationDetail(self._conversation(key, record), tuple(shown))
-
-    def _state(self, sequence: int) -> Literal["pending", "handled", "dead"]:
-        if self.journal.is_pending(sequence):
-            return "pending"
-        return "dead" if self.journal.dead(sequence) else "handled"
-
-    def _raw_history(self, key: bytes, before: bytes, limit: int) -> list[bytes]:
-        record = self.router.conversations.peek(key)
-        found: list[bytes] = []
-        for sequence in reversed(record.sequences if record else ()):
-            raw = self.journal.read(sequence)
-            if raw is None:
-                continue
-            if decode(raw).message_id == before:
-                # What came after the message in question is not its history.
-                found.clear()
-                continue
-            found.append(raw)
-            if len(found) >= limit:
-                break
-        return found[::-1]
-
     async def _history(self, message: Message, limit: int) -> Sequence[Message]:
         """What agents of this shard ask for: the conversation before a message."""
         key = message.conversation_id
         shard = self.directory.shard(key)
         if shard == self.number:
-            raws = self._raw_history(key, message.message_id, limit)
+            raws = self.conversations.history(key, message.message_id, limit)
         else:
             arguments = {"id": format_id(key), "before": message.message_id, "limit": limit}
             raws = await self._ask(shard, "history", arguments)
@@ -386,6 +323,7 @@ class Shard:
 
     async def stop(self, timeout_s: float) -> None:
         """Drain the agents, commit everything, stop the actors."""
+        self._stopping = True
         if self._expire is not None:
             self._expire.cancel()
         self.health.close()

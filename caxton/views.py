@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 __all__ = [
+    "PAGE",
     "Ack",
     "AgentView",
     "ConversationDetail",
@@ -20,9 +21,14 @@ __all__ = [
     "MessageView",
     "NodeView",
     "ProcessView",
+    "ProtocolView",
     "ReloadView",
     "ShardView",
 ]
+
+
+PAGE = 1_000
+"""Messages of a conversation that one answer shows at most."""
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -81,6 +87,18 @@ class AgentView(msgspec.Struct, frozen=True):
     """When it was last found to work."""
 
 
+class ProtocolView(msgspec.Struct, frozen=True):
+    """Where a conversation is in a protocol that is checked."""
+
+    name: str
+    over: bool
+    initiator: str
+    participants: dict[str, str]
+    """Name of each participant, to the state of its run."""
+    deadline: str = ""
+    """Until when the next answer is awaited; empty when nobody said."""
+
+
 class ConversationView(msgspec.Struct, frozen=True):
     """One conversation in a list."""
 
@@ -96,6 +114,11 @@ class ConversationView(msgspec.Struct, frozen=True):
     created_at: str
     last_activity: str
     shard: int
+    expires_at: str = ""
+    """When it ends if nothing is said meanwhile; empty for a subscription that is under way."""
+    progress: ProtocolView | None = None
+    parent: str = ""
+    """Id of the conversation that it branched from."""
 
 
 class MessageView(msgspec.Struct, frozen=True):
@@ -114,6 +137,9 @@ class ConversationDetail(msgspec.Struct, frozen=True):
 
     conversation: ConversationView
     messages: tuple[MessageView, ...]
+    """The newest ones that were asked for."""
+    before: int = 0
+    """Ask for messages before this sequence number to go on; 0 when there are no older ones."""
 
 
 class DeadLetterView(msgspec.Struct, frozen=True):

@@ -9,6 +9,8 @@ from caxton.cli.reference import render_reference as render_cli
 from caxton.config import SETTINGS, Config
 from caxton.config.profiles import PROFILES, Cores, Profile
 from caxton.config.rules import RULES
+from caxton.conversations.protocols.protocol import Role
+from caxton.conversations.protocols.tables import PROTOCOLS
 from caxton.errors import ERRORS
 from caxton.types import BOUNDS
 
@@ -37,6 +39,68 @@ def errors() -> str:
             f"## {code}\n\n{cls.title}. HTTP {cls.status}, trying again can help: {again}.\n\n"
             f"> {cls.text}\n\n{cls.remedy}\n"
         )
+    return "\n".join(rows)
+
+
+PROTOCOL_RULES = """\
+A message that names one of these in `protocol` (or by an alias, in any case, with `-` or `_`) has
+its conversation checked. The protocol begins with one of its opening acts; from then on
+everything that its initiator and its participants say to each other is part of it, until every
+participant is in a final state (**bold**). Then another may begin in the same conversation.
+
+A wrong act is not delivered. Its sender gets NOT_UNDERSTOOD with `PROTOCOL_VIOLATION`, the state
+and the acts that fit; nothing else changes. Other names in `protocol`, and messages that name
+none outside of a protocol, are carried and not checked.
+
+In every protocol:
+
+- FAILURE of a participant ends its run as **failed**; NOT_UNDERSTOOD of either side as
+  **not-understood**.
+- CANCEL of the initiator asks a participant to stop: it answers with INFORM, which ends its run
+  as **cancelled**, or with FAILURE, and all is as it was. Until then the run is *cancelling*, and
+  an answer to the request that crosses the CANCEL still counts.
+- `in_reply_to`, when given, names the last act of the other side (its `reply_with`, or its
+  `message_id`).
+- `reply_by` of an initiator's act is a deadline: when nobody answered until then, the initiator
+  gets a FAILURE from the node with `Timeout`, and what comes later is not understood. So does a
+  conversation that is silent for `conversation.timeout_ms` in the middle of a run. A subscription
+  may be silent for any time.
+- A FAILURE of the node about the initiator's act (its agent is not there, its retries are used
+  up) ends the run like one of the participant.
+- To a capability, the first that answers is the participant.
+- Acts to others are no part of it. To ask a third agent for help, open a conversation and name
+  this one in `parent_conversation_id`; a WebAssembly agent's `new_conversation` does that.
+
+A configuration agent answers CFP with PROPOSE and other acts that ask for something with INFORM.
+`caxton conversation show` and `GET /api/v1/conversations/{id}` show each participant's state.
+"""
+
+
+def protocols() -> str:
+    """Every protocol that is checked."""
+    rows = ["# Protocols\n", PROTOCOL_RULES]
+    for one in PROTOCOLS:
+        also = ", ".join(f"`{name}`" for name in one.aliases)
+        how = "up to `conversation.participants`, each by itself" if one.many else "one participant"
+        rows += [
+            f"## {one.name}\n",
+            f"{one.source}. {one.about} Also called {also}; {how}.\n",
+            f"| state | {one.initiator} says | {one.participant} says |",
+            "|---|---|---|",
+        ]
+        for state in one.states:
+            if state in one.over:
+                continue
+            says = [
+                ", ".join(
+                    f"`{act.value}` → " + (f"**{target}**" if target in one.over else target)
+                    for (source, role, act), target in one.moves.items()
+                    if source == state and role is by
+                )
+                for by in Role
+            ]
+            rows.append(f"| {state} | {says[0]} | {says[1]} |")
+        rows.append("")
     return "\n".join(rows)
 
 
@@ -148,6 +212,7 @@ def lifecycle() -> str:
 PAGES = {
     "agent-lifecycle.md": lifecycle,
     "errors.md": errors,
+    "protocols.md": protocols,
     "settings.md": settings,
     "limits.md": limits,
     "metrics.md": metrics,

@@ -188,4 +188,4 @@ class ConfigBehaviour:
 
 def _failure(message: Message, error: CaxtonError) -> Outgoing:
     """Tell the sender why there is no answer, in the same form as the node does."""
-    return Outgoing(Performative.FAILURE, failure_content(error, message))
+    return Outgoing(Performative.FAILURE, failure_content(error, message.message_id))

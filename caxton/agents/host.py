@@ -280,8 +280,12 @@ class AgentHost:
                     conversation_id=(identity if out.new_conversation else message.conversation_id),
                     message_id=identity,
                     in_reply_to=(message.reply_with or message.message_id) if reply else None,
-                    protocol=out.protocol or message.protocol,
+                    # What is said to others is no part of the protocol that this was part of.
+                    protocol=out.protocol or (message.protocol if reply else None),
                     trace_context=message.trace_context,
+                    parent_conversation_id=(
+                        message.conversation_id if out.new_conversation else None
+                    ),
                 )
             )
         return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -216,10 +216,15 @@ class Calls(Exchange):
             raise ValidationError(field="limit", value=limit, allowed="1 or more")
         return (yield from self._pages(f"{API}/conversations", ConversationView, {}, limit))
 
-    def conversation(self, conversation_id: bytes | str) -> Steps[ConversationDetail]:
+    def conversation(
+        self, conversation_id: bytes | str, limit: int | None = None, before: int = 0
+    ) -> Steps[ConversationDetail]:
         """One conversation."""
         key = id_text(conversation_id, "conversation_id")
-        return (yield from self.get(f"{API}/conversations/{key}", ConversationDetail))
+        given = {"limit": limit, "before": before or None}
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        path = f"{API}/conversations/{key}"
+        return (yield from self.get(f"{path}?{query}" if query else path, ConversationDetail))
 
     def dead_letters(self, limit: int) -> Steps[list[DeadLetterView]]:
         """Dead letters, the latest first."""

@@ -87,12 +87,16 @@ class Fields(TypedDict, total=False):
     """Chosen when not given; the node takes a message with a known id as a repeat."""
     in_reply_to: bytes | str | None
     """Id of the message that this one answers."""
+    reply_by: str | None
+    """Until when an answer is of use: an RFC 3339 time with its zone."""
+    parent_conversation_id: bytes | str | None
+    """The conversation that a new one branches from."""
     language: str | None
     """Of the content."""
     ontology: str | None
     """Of the content."""
     protocol: str | None
-    """Of the conversation."""
+    """Of the conversation: one of docs/reference/protocols.md is checked."""
     options: DeliveryOptions | None
     """Priority, timeout, retries, receipt."""
 
@@ -113,7 +117,7 @@ def draft(content: bytes | str = b"", **fields: Unpack[Fields]) -> dict[str, Any
             raise TypeError(f"draft() got an unexpected keyword argument {name!r}")
     to, capability = fields.get("to"), fields.get("capability")
     act = fields.get("performative", Performative.REQUEST)
-    in_reply_to, options = fields.get("in_reply_to"), fields.get("options")
+    options = fields.get("options")
     if (to is None) == (capability is None):
         given = "both" if to is not None else "neither"
         raise ValidationError(field="to", value=given, allowed="exactly one of to and capability")
@@ -127,13 +131,16 @@ def draft(content: bytes | str = b"", **fields: Unpack[Fields]) -> dict[str, Any
     if isinstance(content, str):
         content = content.encode("utf-8", "surrogatepass")
     body |= _content_of(content)
-    if in_reply_to is not None:
-        body["in_reply_to"] = id_text(in_reply_to, "in_reply_to")
+    for name in ("in_reply_to", "parent_conversation_id"):
+        identity: Any = fields.get(name)
+        if identity is not None:
+            body[name] = id_text(identity, name)
     for name, value in (
         ("capability", capability),
         ("language", fields.get("language")),
         ("ontology", fields.get("ontology")),
         ("protocol", fields.get("protocol")),
+        ("reply_by", fields.get("reply_by")),
     ):
         if value is not None:
             body[name] = value

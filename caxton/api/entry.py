@@ -9,6 +9,7 @@ from caxton.api.registry_entry import RegistryEntry
 from caxton.errors import CaxtonError
 from caxton.message import Message
 from caxton.views import (
+    PAGE,
     Ack,
     AgentView,
     ConversationDetail,
@@ -59,8 +60,14 @@ class Entry(Protocol):
         """Conversations, the newest activity first."""
         ...
 
-    async def conversation(self, conversation_id: bytes) -> ConversationDetail:
-        """One conversation. Raises ConversationNotFound."""
+    async def conversation(
+        self, conversation_id: bytes, limit: int = PAGE, before: int = 0
+    ) -> ConversationDetail:
+        """One conversation with its newest messages, or those before a sequence number.
+
+        Raises:
+            ConversationNotFound: there is none.
+        """
         ...
 
     async def dead_letters(self, limit: int) -> list[DeadLetterView]:

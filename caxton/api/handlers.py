@@ -20,7 +20,7 @@ from caxton.api.guard import trace_context
 from caxton.api.health import Health, readiness
 from caxton.api.metrics import exposition
 from caxton.api.problems import problem_here
-from caxton.api.query import choice, event_types, page_size, page_token, read_token, wait_ms
+from caxton.api.query import choice, event_types, number, page_size, page_token, read_token, wait_ms
 from caxton.api.schemas import AgentPage, ConversationPage, DeadLetterPage
 from caxton.errors import (
     AgentNotFound,
@@ -32,11 +32,12 @@ from caxton.errors import (
 )
 from caxton.message import Message, to_json
 from caxton.types import AgentName, CapabilityName, format_id, parse_id
-from caxton.views import Ack, AgentView
+from caxton.views import PAGE, Ack, AgentView
 
 __all__ = [
     "AGENT_STATES",
     "LETTER",
+    "MAX_SEQ",
     "agent",
     "agents",
     "conversation",
@@ -62,6 +63,7 @@ AGENT_STATES: Final[tuple[str, ...]] = get_args(
 )
 MAX_OFFSET: Final = 100_000
 """Conversations, or dead letters, that can be paged through."""
+MAX_SEQ: Final = 2**63 - 1
 LETTER: Final = re.compile(r"[0-9]{1,5}-[0-9]{1,18}")
 """Id of a dead letter: shard and sequence number."""
 TURN: Final = 64
@@ -226,7 +228,8 @@ async def conversations(request: Request, edge: Edge) -> Response:
 async def conversation(request: Request, edge: Edge) -> Response:
     """GET /api/v1/conversations/{conversation}."""
     key = parse_id(request.path_params["conversation"], "path.conversation")
-    return _view(await edge.entry.conversation(key))
+    limit = number(request, "limit", PAGE, PAGE)
+    return _view(await edge.entry.conversation(key, limit, number(request, "before", 0, MAX_SEQ)))
 
 
 # --- dead letters ----------------------------------------------------------------------------

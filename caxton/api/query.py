@@ -22,6 +22,7 @@ __all__ = [
     "check_query",
     "choice",
     "event_types",
+    "number",
     "page_size",
     "page_token",
     "read_token",
@@ -84,11 +85,20 @@ def page_size(request: Request) -> int:
     Raises:
         ValidationError: it is not.
     """
-    given = request.query_params.get("page_size")
+    return number(request, "page_size", DEFAULT_PAGE, MAX_PAGE)
+
+
+def number(request: Request, name: str, default: int, most: int) -> int:
+    """A query parameter that is a number from 1.
+
+    Raises:
+        ValidationError: it is none, or more than ``most``.
+    """
+    given = request.query_params.get(name)
     if given is None:
-        return DEFAULT_PAGE
-    if re.fullmatch(r"[1-9][0-9]{0,3}", given) is None or int(given) > MAX_PAGE:
-        raise ValidationError(field="query.page_size", value=given, allowed=f"1 to {MAX_PAGE:,}")
+        return default
+    if re.fullmatch(r"[1-9][0-9]{0,18}", given) is None or int(given) > most:
+        raise ValidationError(field=f"query.{name}", value=given, allowed=f"1 to {most:,}")
     return int(given)
 
 

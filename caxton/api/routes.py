@@ -10,6 +10,7 @@ from caxton.api.query import DEFAULT_PAGE, EVENT_TYPES, MAX_PAGE, WAIT
 from caxton.api.registry_routes import REGISTRY_ROUTES
 from caxton.api.route import Good, Parameter, Route
 from caxton.types import AgentName, CapabilityName
+from caxton.views import PAGE
 
 __all__ = ["ROUTES", "Good", "Parameter", "Route"]
 
@@ -76,9 +77,13 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET", "/api/v1/conversations/{conversation}", handlers.conversation,
-        "One conversation with its messages",
+        "One conversation with its newest messages, in order",
         (Good(200, "The conversation", "ConversationDetail"),), (404,),
-        (Parameter("conversation", "id", {"type": "string", "format": "uuid"}, "path"),),
+        (Parameter("conversation", "id", {"type": "string", "format": "uuid"}, "path"),
+         Parameter("limit", "most messages",
+                   {"type": "integer", "minimum": 1, "maximum": PAGE, "default": PAGE}),
+         Parameter("before", "only messages before this sequence number: `before` of the reply",
+                   {"type": "integer", "minimum": 1, "maximum": handlers.MAX_SEQ})),
     ),
     Route(
         "GET", "/api/v1/dead-letters", handlers.dead_letters,

@@ -177,6 +177,7 @@ def _message() -> dict[str, Any]:
                 "properties": {"traceparent": {"type": "string", "pattern": _TRACEPARENT}},
             },
             "delivery_options": _OPTIONS,
+            "parent_conversation_id": _or_null(_UUID),
         },
         "oneOf": _ADDRESS,
         "anyOf": _CONTENT,

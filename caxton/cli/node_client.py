@@ -94,13 +94,15 @@ class NodeClient:
         """At most ``limit`` conversations, the newest activity first."""
         return self._run(self._client.conversations(limit))
 
-    def conversation(self, conversation_id: str) -> ConversationDetail:
-        """One conversation with its messages.
+    def conversation(
+        self, conversation_id: str, limit: int | None = None, before: int = 0
+    ) -> ConversationDetail:
+        """One conversation with its newest messages, or those before a sequence number.
 
         Raises:
             ConversationNotFound: there is none.
         """
-        return self._run(self._client.conversation(conversation_id))
+        return self._run(self._client.conversation(conversation_id, limit, before))
 
     def dead_letters(self, limit: int) -> list[DeadLetterView]:
         """At most ``limit`` dead letters, the latest first."""

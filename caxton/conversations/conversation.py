@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from actors import Actor, ActorRef
 from caxton.conversations.record import ConversationRecord
 from caxton.errors import CaxtonError
+from caxton.message import Message
 from caxton.routing.accepted import Accepted
 
 __all__ = ["Conversation", "ConversationHost", "OpenConversation"]
@@ -17,6 +18,8 @@ class ConversationHost(Protocol):
     """What a conversation needs of its shard."""
 
     max_participants: int
+    node: bytes
+    """Identity of the node, whose own answers break no rule."""
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
@@ -30,6 +33,14 @@ class ConversationHost(Protocol):
         """The message does not fit; answer NOT_UNDERSTOOD."""
         ...
 
+    def silent(self, key: bytes, record: ConversationRecord) -> bool:
+        """A conversation was idle for its whole timeout; whether that ends a protocol's run."""
+        ...
+
+    def await_answer(self, key: bytes, deadline: int) -> None:
+        """A participant of a conversation is to answer until ``deadline``."""
+        ...
+
 
 class OpenConversation:
     """A conversation in memory: its record, its actor, and how far the actor is.
@@ -37,7 +48,7 @@ class OpenConversation:
     It outlives a restart of the actor, so that nothing of the record is lost with it.
     """
 
-    __slots__ = ("key", "record", "ref", "tell", "told")
+    __slots__ = ("deadline", "key", "record", "ref", "refused", "tell", "told")
 
     def __init__(self, key: bytes, record: ConversationRecord) -> None:
         self.key = key
@@ -46,6 +57,30 @@ class OpenConversation:
         self.tell: Callable[[Any], None] = _not_started
         self.told = 0
         """Messages in the actor's mailbox; a snapshot waits for zero."""
+        self.deadline = 0
+        """Until when an answer is awaited, as the host knows."""
+        self.refused: dict[int, CaxtonError] | None = None
+        """Messages that a start found to have been refused, and may still be pending."""
+
+    def take(
+        self, message: Message, sequence: int, now: int, host: ConversationHost
+    ) -> CaxtonError | None:
+        """Bring the record up to date with a message; returns why it is refused."""
+        record = self.record
+        try:
+            record.check(message, host.max_participants, host.node)
+        except CaxtonError as error:
+            record.apply(message, sequence, now, join=False)
+            return error
+        record.apply(message, sequence, now)
+        progress = record.progress
+        if progress is not None:
+            deadline = progress.deadline
+            if deadline != self.deadline:
+                self.deadline = deadline
+                if deadline:
+                    host.await_answer(self.key, deadline)
+        return None
 
 
 def _not_started(message: Any) -> None:
@@ -65,12 +100,13 @@ class Conversation(Actor):
         host = self.host
         state = self.state
         state.told -= 1
-        message = accepted.message
-        try:
-            state.record.check(message, host.max_participants)
-        except CaxtonError as error:
-            state.record.apply(message, accepted.sequence, host.now_ms(), join=False)
+        sequence = accepted.sequence
+        if sequence > state.record.last_sequence:
+            error = state.take(accepted.message, sequence, host.now_ms(), host)
+        else:
+            # It was taken in when the record was brought up to date after a start.
+            error = state.refused.pop(sequence, None) if state.refused else None
+        if error is not None:
             host.violated(accepted, error)
             return
-        state.record.apply(message, accepted.sequence, host.now_ms())
         host.resolve(accepted, state.record)

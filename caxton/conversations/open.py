@@ -16,7 +16,6 @@ from caxton.conversations.record import (
     pack_sequences,
     unpack_sequences,
 )
-from caxton.errors import CaxtonError
 from caxton.message import Message
 from caxton.storage.journal import Journal
 from caxton.storage.records import Batch
@@ -63,7 +62,7 @@ class OpenConversations:
         self._lag = lag
         self._changed_limit = min(lag, max(1, limit // 4))
         """What has changed cannot be passivated."""
-        self._timeout_ms = timeout_ms
+        self.timeout_ms = timeout_ms
         self._open: dict[bytes, OpenConversation] = {}
         self._due: dict[bytes, int] = {}
         """Conversation to the first sequence number its snapshot misses, in rising order."""
@@ -121,22 +120,23 @@ class OpenConversations:
             self._passivate()
         self._forgotten.pop(key, None)
         state = OpenConversation(key, record)
+        if record.progress is not None:
+            state.deadline = record.progress.deadline
         state.ref = self._system.spawn(Conversation, state, self._host, mailbox=self._mailbox)
         state.tell = state.ref.tell
         self._open[key] = state
-        heapq.heappush(self._deadlines, (self._host.now_ms() + self._timeout_ms, key))
+        heapq.heappush(self._deadlines, (self._host.now_ms() + self.timeout_ms, key))
         return state
 
     def replay(self, message: Message, sequence: int) -> None:
         """Bring a record up to date with a journaled message, after a start."""
         state = self.get(message)
-        record = state.record
-        try:
-            record.check(message, self._host.max_participants)
-            record.apply(message, sequence, message.created_at)
-        except CaxtonError:
-            # It was refused the first time too: it counts, and brings in nobody.
-            record.apply(message, sequence, message.created_at, join=False)
+        if sequence > state.record.last_sequence:
+            error = state.take(message, sequence, message.created_at, self._host)
+            if error is not None:
+                if state.refused is None:
+                    state.refused = {}
+                state.refused[sequence] = error
         self.touched(state, sequence)
 
     def touched(self, state: OpenConversation, sequence: int) -> None:
@@ -196,8 +196,9 @@ class OpenConversations:
             state = self._open.get(key)
             if state is None:
                 continue
-            deadline = state.record.last_activity + self._timeout_ms
-            if deadline > now or state.told or key in self._due:
+            deadline = state.record.last_activity + self.timeout_ms
+            busy = state.told or key in self._due
+            if deadline > now or busy or self._host.silent(key, state.record):
                 heapq.heappush(deadlines, (max(deadline, now + 1_000), key))
                 continue
             self._close(key)
@@ -214,14 +215,34 @@ class OpenConversations:
         self._swept = rows[-1][0] + b"\0" if len(rows) == SWEPT else b""
         for key, raw in rows:
             record = self._decoder.decode(raw)
+            if key in self._open or not self.ended(record):
+                continue
             gone = record.last_sequence < self._journal.first_kept
-            if gone and key not in self._open and self.ended(record):
+            if not self._host.silent(key, record) and gone:
                 self._forgotten[key] = None
         return len(self._forgotten)
 
+    def take_up(self) -> Iterator[int]:
+        """After a start: watch the deadlines of stored conversations, some in each step."""
+        start = b""
+        while True:
+            rows = self._journal.conversations_from(start, SWEPT)
+            for key, raw in rows:
+                progress = None if key in self._open else self._decoder.decode(raw).progress
+                if progress is not None and progress.deadline:
+                    self._host.await_answer(key, progress.deadline)
+            yield len(rows)
+            if len(rows) < SWEPT:
+                return
+            start = rows[-1][0] + b"\0"
+
     def ended(self, record: ConversationRecord) -> bool:
-        """Whether a conversation has been idle for longer than its timeout."""
-        return record.last_activity + self._timeout_ms <= self._host.now_ms()
+        """Whether a conversation has been idle for longer than its timeout. A subscription that
+        is under way may be."""
+        if record.last_activity + self.timeout_ms > self._host.now_ms():
+            return False
+        progress = record.progress
+        return progress is None or progress.over or not progress.lasting
 
     def _passivate(self) -> None:
         """Make room: the conversations opened longest ago that have nothing to do."""

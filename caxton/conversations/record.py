@@ -6,6 +6,7 @@ import struct
 
 import msgspec
 
+from caxton.conversations.protocols.progress import Progress, advance
 from caxton.errors import ProtocolViolation
 from caxton.message import Message
 from caxton.types import format_id
@@ -35,6 +36,10 @@ class ConversationRecord(msgspec.Struct, array_like=True):
     assigned: dict[str, bytes] = {}
     """Capability to the agent that serves it in this conversation."""
     ended: bool = False
+    progress: Progress | None = None
+    """Where it is in its protocol, since one that is checked began."""
+    parent: bytes | None = None
+    """The conversation that it branched from."""
 
     @classmethod
     def begin(cls, message: Message) -> ConversationRecord:
@@ -45,14 +50,21 @@ class ConversationRecord(msgspec.Struct, array_like=True):
             initiator=message.sender,
             participants=[message.sender],
             protocol=message.protocol,
+            parent=message.parent_conversation_id,
         )
 
-    def check(self, message: Message, limit: int) -> None:
-        """Whether ``message`` fits.
+    def check(self, message: Message, limit: int, node: bytes) -> None:
+        """Whether ``message`` fits; its protocol then is where the message leads. Call once.
 
         Raises:
-            ProtocolViolation: it would bring in more than ``limit`` participants.
+            ProtocolViolation: it would bring in more than ``limit`` participants, or is not what
+                the protocol allows now. Nothing was changed.
         """
+        self._check_room(message, limit)
+        if message.protocol is not None or self.progress is not None:
+            self.progress = advance(self.progress, message, node)
+
+    def _check_room(self, message: Message, limit: int) -> None:
         participants = self.participants
         if len(participants) < limit - 1:
             return

@@ -140,7 +140,7 @@ class Peers:
         if peer is None or self.shard is None:
             return
         if peer.number is None:
-            self.shard.router.forget(peer.origin)
+            self.shard.router.waiters.forget(peer.origin)
         else:
             self.shard.health.connected(peer.number, up=False)
 

@@ -20,6 +20,7 @@ import msgspec
 import orjson
 
 from actors import ActorSystem
+from caxton.agents.directory import system_identity
 from caxton.config import Config
 from caxton.conversations.open import OpenConversations
 from caxton.conversations.record import (
@@ -51,8 +52,9 @@ Replay = Callable[[Journal, Recovered], dict[bytes, ConversationRecord]]
 class _Host:
     """Stands for the stages of a shard that is not there."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, node_id: bytes) -> None:
         self.max_participants = config.conversation_participants
+        self.node = system_identity(node_id)
 
     def now_ms(self) -> int:
         """No time passes: nothing expires meanwhile."""
@@ -66,8 +68,15 @@ class _Host:
         """Never called."""
         raise InternalError(reason="a message is answered while shards move")
 
+    def silent(self, key: bytes, record: ConversationRecord) -> bool:
+        """Nothing ends here."""
+        return False
 
-async def reshard_node(config: Config, wanted: int) -> int:
+    def await_answer(self, key: bytes, deadline: int) -> None:
+        """The shard that gets the conversation watches it."""
+
+
+async def reshard_node(config: Config, node_id: bytes, wanted: int) -> int:
     """``reshard`` for the data folder of a node that is about to start."""
     system = ActorSystem("resharding")
 
@@ -78,7 +87,7 @@ async def reshard_node(config: Config, wanted: int) -> int:
         known = OpenConversations(
             system,
             journal,
-            _Host(config),
+            _Host(config, node_id),
             limit=sys.maxsize,
             timeout_ms=config.conversation_timeout_ms,
         )

@@ -9,7 +9,7 @@ import msgspec
 import psutil
 
 from caxton import __version__
-from caxton.message import format_time
+from caxton.moments import format_time
 from caxton.types import format_id
 from caxton.views import NodeView, ProcessView, ShardView
 

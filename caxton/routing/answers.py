@@ -9,13 +9,18 @@ from caxton.message import Message, Performative, make_message
 from caxton.routing.reasons import failure_content
 from caxton.types import derived_id, format_id
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "failure_id"]
 
 _QUIET = frozenset({Performative.FAILURE, Performative.NOT_UNDERSTOOD})
 """Acts about failures: no FAILURE answers a failure."""
 _FAILURE = 1 << 32
 """Keeps clear of the ids of an agent's own replies to the same message."""
 _RECEIPT = _FAILURE + 1
+
+
+def failure_id(message_id: bytes) -> bytes:
+    """The id of the node's FAILURE about a message: there is one, whatever comes to it first."""
+    return derived_id(message_id, _FAILURE)
 
 
 class Answers:
@@ -33,7 +38,7 @@ class Answers:
         about a failure itself or comes from the node."""
         if to.performative in _QUIET or to.sender == self._identity:
             return []
-        return [self._answer(to, act, failure_content(error, to), _FAILURE)]
+        return [self._answer(to, act, failure_content(error, to.message_id), _FAILURE)]
 
     def receipt(self, to: Message) -> list[Message]:
         """CONFIRM that ``to`` was handled; nothing when it comes from the node."""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from caxton.agents.directory import Directory
 from caxton.errors import DeadLetterNotFound
-from caxton.message import decode, format_time, to_json
+from caxton.message import decode, to_json
+from caxton.moments import format_time
 from caxton.storage.journal import Journal
 from caxton.storage.records import DeadRecord
 from caxton.types import format_id

@@ -12,7 +12,6 @@ from typing import Final
 import orjson
 
 from caxton.errors import CaxtonError
-from caxton.message import Message
 from caxton.performative import FailureReason
 from caxton.types import format_id
 
@@ -65,8 +64,8 @@ def temporary(error: CaxtonError) -> bool:
     return error.retryable if row is None else row[1]
 
 
-def failure_content(error: CaxtonError, message: Message) -> bytes:
-    """The content of the FAILURE or NOT_UNDERSTOOD that answers ``message``: JSON."""
+def failure_content(error: CaxtonError, message_id: bytes) -> bytes:
+    """The content of the FAILURE or NOT_UNDERSTOOD that answers a message: JSON."""
     body = {
         "reason": reason_of(error).value,
         "code": error.code,
@@ -74,6 +73,6 @@ def failure_content(error: CaxtonError, message: Message) -> bytes:
         "detail": str(error),
         "remedy": error.remedy,
         "retryable": error.retryable,
-        "message_id": format_id(message.message_id),
+        "message_id": format_id(message_id),
     }
     return orjson.dumps(body)

@@ -17,6 +17,7 @@ from caxton.agents.directory import Directory, system_identity
 from caxton.config import Config
 from caxton.conversations.open import LAG, OpenConversations
 from caxton.conversations.record import ConversationRecord
+from caxton.conversations.timeouts import Timeouts
 from caxton.errors import (
     CaxtonError,
     ValidationError,
@@ -33,6 +34,7 @@ from caxton.routing.discovery import Discovery
 from caxton.routing.retries import Retrying
 from caxton.routing.submission import Counters, Owed, Submission
 from caxton.routing.trials import KILLS
+from caxton.routing.waiters import Waiters
 from caxton.storage.group_commit import GroupCommit
 from caxton.storage.journal import Journal
 from caxton.storage.records import Batch, DeadRecord
@@ -44,7 +46,6 @@ logger = logging.getLogger("caxton.routing")
 
 DEDUPE_WINDOW = 125_000
 """Message ids per generation that a shard remembers; two generations are kept."""
-MAX_WAITERS = 100_000
 
 Elsewhere = Callable[[Sequence[Message], Callable[[], None]], None]
 """Submits messages to their own shards and calls back once all are journaled or refused."""
@@ -102,7 +103,8 @@ class Router:
         self._event = event
         self._shard = shard
         self._elsewhere = elsewhere
-        self.answers = Answers(system_identity(directory.node_id))
+        self.node = system_identity(directory.node_id)
+        self.answers = Answers(self.node)
         self.admission = Admission(
             directory,
             journal,
@@ -154,7 +156,8 @@ class Router:
             committed=self._committed,
             clock=clock,
         )
-        self._waiters: dict[bytes, Origin] = {}
+        self.waiters = Waiters(journal, self.conversations.peek)
+        self.timeouts = Timeouts(self.node, wall_ms, self.conversations.peek, self._say)
         self._owed = Owed()
 
     # --- admit and journal -------------------------------------------------------------------
@@ -189,8 +192,8 @@ class Router:
             self.counters.duplicates += 1
             self._owed.duplicates.append((origin, reference))
             if wait:
-                self._await(message, origin)
-                self._owed.lookups.append((origin, message))
+                self.waiters.add(message, origin)
+                self._owed.lookups.append(message)
             return
         refusal = self.admission.refusal(message, self.commit.failure, now)
         if refusal is not None:
@@ -198,7 +201,7 @@ class Router:
             origin.refused(reference, refusal)
             return
         if wait:
-            self._await(message, origin)
+            self.waiters.add(message, origin)
         self._accept(message, raw, now)
         self._owed.acks.append((origin, reference, now))
 
@@ -209,12 +212,6 @@ class Router:
         conversation = self.conversations.get(message)
         sequence = self.journal.append(raw)
         self.conversations.touched(conversation, sequence)
-        if message.in_reply_to is not None and self._waiters:
-            waiter = self._waiters.get(message.in_reply_to)
-            if waiter is not None:
-                if message.performative is not Performative.AGREE:
-                    del self._waiters[message.in_reply_to]
-                self._owed.replies.append((waiter, raw, message))
         conversation.told += 1
         conversation.tell(Accepted(message, raw, sequence, now, self))
 
@@ -227,11 +224,20 @@ class Router:
             else:
                 self.counters.duplicates += 1
 
+    def _say(self, messages: Iterable[Message]) -> None:
+        self.emit(messages)
+        self.commit.kick()
+
     # --- converse and resolve ----------------------------------------------------------------
 
     def resolve(self, accepted: Accepted, record: ConversationRecord) -> None:
         """Find the agent and deliver; or say why there is none."""
         message = accepted.message
+        if message.in_reply_to is not None and self.waiters:
+            waiter = self.waiters.answered(message)
+            if waiter is not None:
+                self._owed.replies.append((waiter, accepted.raw, message))
+                self.commit.kick()
         agent_id: bytes | None = message.receiver
         if agent_id is None:
             everyone = self.resolver.everyone(message)
@@ -276,6 +282,14 @@ class Router:
         if self.journal.mark(accepted.sequence):
             self.counters.handled += 1
         self.commit.kick()
+
+    def await_answer(self, key: bytes, deadline: int) -> None:
+        """A participant of a conversation is to answer until ``deadline``."""
+        self.timeouts.watch(key, deadline)
+
+    def silent(self, key: bytes, record: ConversationRecord) -> bool:
+        """A conversation was idle for its whole timeout; whether that ends a protocol's run."""
+        return self.timeouts.silent(key, record)
 
     def violated(self, accepted: Accepted, error: CaxtonError) -> None:
         """The act does not fit its conversation: NOT_UNDERSTOOD to its sender."""
@@ -355,17 +369,6 @@ class Router:
 
     # --- confirm -----------------------------------------------------------------------------
 
-    def _await(self, message: Message, origin: Origin) -> None:
-        if len(self._waiters) >= MAX_WAITERS:
-            self._waiters.pop(next(iter(self._waiters)))
-        self._waiters[message.reply_with or message.message_id] = origin
-
-    def forget(self, origin: Origin) -> None:
-        """The origin is gone; nobody waits for its replies."""
-        gone = [key for key, waiter in self._waiters.items() if waiter is origin]
-        for key in gone:
-            del self._waiters[key]
-
     def _prepare(self, batch: Batch) -> int:
         batch.owed, self._owed = self._owed, Owed()
         return self.conversations.snapshot(batch)
@@ -380,24 +383,12 @@ class Router:
             origin.replied(raw, message)
         for begin in owed.trials:
             begin()
-        for origin, message in owed.lookups:
-            self._look_up_reply(origin, message)
+        for question in owed.lookups:
+            found = self.waiters.look_up(question)
+            if found is not None:
+                found[0].replied(found[1], found[2])
         if self.conversations.unfinished:
             self.commit.kick()
-
-    def _look_up_reply(self, origin: Origin, message: Message) -> None:
-        """Answer a repeated submission whose reply was committed before it was repeated."""
-        key = message.reply_with or message.message_id
-        record = self.conversations.peek(message.conversation_id)
-        for sequence in reversed(record.sequences if record else ()):
-            raw = self.journal.read(sequence)
-            found = decode(raw) if raw is not None else None
-            if found is None or found.in_reply_to != key:
-                continue
-            if found.performative is not Performative.AGREE and raw is not None:
-                self._waiters.pop(key, None)
-                origin.replied(raw, found)
-                return
 
     # --- recover -----------------------------------------------------------------------------
 
@@ -430,6 +421,7 @@ class Router:
 
     async def close(self, timeout_s: float) -> None:
         """Stop retrying, commit what is there, close the journal."""
+        self.timeouts.close()
         self.discovery.close()
         self.delivery.close()
         await self.commit.close(timeout_s)

@@ -43,7 +43,7 @@ class Owed:
         self.acks: list[tuple[Origin, int, float]] = []
         self.duplicates: list[tuple[Origin, int]] = []
         self.replies: list[tuple[Origin, bytes, Message]] = []
-        self.lookups: list[tuple[Origin, Message]] = []
+        self.lookups: list[Message] = []
         self.trials: list[Callable[[], None]] = []
 
     def confirm(self, now: float, ack_us: Histogram, *, disk: bool) -> None:

@@ -64,6 +64,8 @@ class GroupCommit:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="caxton-journal")
         self._scheduled = False
         self._running = False
+        self._wanted = False
+        """Whether there was a kick during the commit that runs."""
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -71,7 +73,9 @@ class GroupCommit:
 
     def kick(self) -> None:
         """There is something to commit; it goes out after what the loop already has to do."""
-        if not self._scheduled and not self._running and not self._closed:
+        if self._running:
+            self._wanted = True
+        elif not self._scheduled and not self._closed:
             self._scheduled = True
             self._idle.clear()
             self._loop.call_soon(self._start)
@@ -98,21 +102,27 @@ class GroupCommit:
             return
         try:
             self.journal.commit(batch)
-        except StorageError as error:
+        except Exception as error:  # noqa: BLE001 - told, and tried again
             self._finish(batch, started, error)
         else:
             self._finish(batch, started, None)
 
     def _finish(self, batch: Batch, started: float, error: BaseException | None) -> None:
-        if isinstance(error, StorageError):
-            if self.failure is None:
-                logger.error("journal cannot write, nothing is acknowledged: %s", error)
-            self.failure = error
-            self._loop.call_later(RETRY_S, self._write, batch)
-            return
         if error is not None:
-            self._loop.call_exception_handler({"message": "the journal failed", "exception": error})
-            self.failure = StorageError(store=self.journal.name, reason=str(error))
+            # The transaction is undone whatever it was, so the batch can be written again.
+            if self.failure is None:
+                known = isinstance(error, StorageError)
+                logger.error(
+                    "journal cannot write, nothing is acknowledged: %s",
+                    error,
+                    exc_info=None if known else error,
+                )
+            self.failure = (
+                error
+                if isinstance(error, StorageError)
+                else StorageError(store=self.journal.name, reason=repr(error))
+            )
+            self._loop.call_later(RETRY_S, self._write, batch)
             return
         if self.failure is not None:
             logger.warning("journal writes again")
@@ -121,8 +131,9 @@ class GroupCommit:
         self.commit_us.add(int((self._clock() - started) * 1e6))
         self.batch_sizes.add(len(batch.messages))
         self._running = False
+        wanted, self._wanted = self._wanted, False
         self._committed(batch)
-        if self.journal.open:
+        if self.journal.open or wanted:
             self.kick()
         elif not self._scheduled:
             self._idle.set()

@@ -260,7 +260,9 @@ class FakeEntry:
             format_id(conversation_id), "active", "client", ("client",), "", count, 0, TIME, TIME, 0
         )
 
-    async def conversation(self, conversation_id: bytes) -> ConversationDetail:
+    async def conversation(
+        self, conversation_id: bytes, limit: int = 1_000, before: int = 0
+    ) -> ConversationDetail:
         self._check()
         messages = [
             one

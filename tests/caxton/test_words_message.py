@@ -24,10 +24,10 @@ from caxton.message import (
     make_reply,
     now_ms,
     parse_performative,
-    parse_time,
     parse_traceparent,
     to_json,
 )
+from caxton.moments import parse_time
 from caxton.types import derived_id, format_id, new_id
 
 A, B = new_id(), new_id()

@@ -14,7 +14,7 @@ from caxton.cli.columns import Column, clean, shorten
 from caxton.cli.invocation import Invocation, pass_invocation
 from caxton.cli.tree import CaxtonCommand
 from caxton.errors import ConversationNotFound, ValidationError
-from caxton.views import ConversationDetail, ConversationView, MessageView
+from caxton.views import PAGE, ConversationDetail, ConversationView, MessageView, ProtocolView
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -114,14 +114,20 @@ def resolve_id(client: NodeClient, given: str) -> str:
 @click.command(cls=CaxtonCommand)
 @click.argument("conversation", metavar="ID")
 @click.option("--full", is_flag=True, help="Contents in full length.")
+@click.option(
+    "--limit", type=click.IntRange(1, PAGE), default=PAGE, show_default=True, help="Messages."
+)
+@click.option("--before", type=click.IntRange(1), help="Only messages before this sequence number.")
 @pass_invocation
-def show(invocation: Invocation, conversation: str, full: bool) -> int:
-    """The messages of one conversation, as a tree of replies.
+def show(
+    invocation: Invocation, conversation: str, full: bool, limit: int, before: int | None
+) -> int:
+    """The newest messages of one conversation, as a tree of replies.
 
     ID may be the beginning of an id, as long as only one conversation begins so.
     """
     with invocation.client() as client:
-        detail = client.conversation(resolve_id(client, conversation))
+        detail = client.conversation(resolve_id(client, conversation), limit, before or 0)
     output = invocation.output
     if output.format == "jsonl":
         for one in detail.messages:
@@ -147,9 +153,14 @@ def reply_tree(detail: ConversationDetail, shown: int | None) -> Tree:
             f"  {view.state}  {view.messages} messages",
             (f"  {view.pending} pending" if view.pending else "", "warn"),
             (f"  {clean(view.protocol)}" if view.protocol else "", "dim"),
+            (f"  branched from {view.parent}" if view.parent else "", "dim"),
         ),
         guide_style="dim",
     )
+    if view.progress is not None:
+        root.add(_progress(view.progress))
+    if detail.before:
+        root.add(Text(f"older messages: --before {detail.before}", "dim"))
     nodes: dict[str, Tree] = {}
     for one in detail.messages:
         parent = nodes.get(str(one.message.get("in_reply_to", "")), root)
@@ -158,6 +169,14 @@ def reply_tree(detail: ConversationDetail, shown: int | None) -> Tree:
             if one.message.get(key):
                 nodes.setdefault(str(one.message[key]), node)
     return root
+
+
+def _progress(progress: ProtocolView) -> Text:
+    from rich.text import Text
+
+    runs = ", ".join(f"{clean(one)} {state}" for one, state in progress.participants.items())
+    awaited = f", answer awaited until {progress.deadline}" if progress.deadline else ""
+    return Text(f"{progress.name} of {clean(progress.initiator)}: {runs}{awaited}")
 
 
 def _label(one: MessageView, shown: int | None) -> Text:

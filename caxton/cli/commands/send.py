@@ -15,7 +15,8 @@ from caxton.cli import exit_codes
 from caxton.cli.invocation import Invocation, pass_invocation
 from caxton.cli.tree import CaxtonCommand
 from caxton.errors import CaxtonError, MessageTooLarge, NotFound, ValidationError
-from caxton.message import MAX_CONTENT, Performative, parse_performative
+from caxton.message import MAX_CONTENT, Performative, now_ms, parse_performative
+from caxton.moments import format_time
 
 if TYPE_CHECKING:
     from caxton.api.drafts import Fields, Reply
@@ -97,6 +98,15 @@ def _complete_agent(
     "-p", "--performative", default="request", show_default=True, help="The act, as FIPA names it."
 )
 @click.option("--conversation", metavar="ID", help="Stay in this conversation.")
+@click.option("--protocol", metavar="NAME", help="The interaction protocol, such as fipa-request.")
+@click.option("--in-reply-to", metavar="ID", help="The message that this one answers.")
+@click.option("--parent", metavar="ID", help="The conversation that a new one branches from.")
+@click.option(
+    "--reply-by",
+    metavar="SECONDS",
+    type=click.FloatRange(0.001, 86_400),
+    help="An answer is of use only so long; after that a FAILURE comes.",
+)
 @click.option("--wait/--no-wait", default=None, help="Wait for the reply, or only for the ack.")
 @pass_invocation
 def send(
@@ -106,6 +116,10 @@ def send(
     capability: str | None,
     performative: str,
     conversation: str | None,
+    protocol: str | None,
+    in_reply_to: str | None,
+    parent: str | None,
+    reply_by: float | None,
     wait: bool | None,
 ) -> int:
     """Say something to an agent, and print what it answers.
@@ -126,7 +140,12 @@ def send(
         "capability": capability,
         "performative": act,
         "conversation_id": conversation,
+        "protocol": protocol,
+        "in_reply_to": in_reply_to,
+        "parent_conversation_id": parent,
     }
+    if reply_by is not None:
+        fields["reply_by"] = format_time(now_ms() + round(reply_by * 1_000))
     if waits:
         return _ask(invocation, data, fields)
     return _tell(invocation, data, fields)

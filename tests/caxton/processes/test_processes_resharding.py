@@ -151,12 +151,12 @@ def test_everything_is_found_again(
     old = Old(folder, stored, fates)
 
     async def there_and_back() -> None:
-        moved = await reshard_node(config_of(folder), wanted)
+        moved = await reshard_node(config_of(folder), bytes(16), wanted)
         assert moved == (0 if wanted == stored else len(fates))
         if wanted != stored:
             old.check(wanted)
-        assert await reshard_node(config_of(folder), wanted) == 0
-        await reshard_node(config_of(folder), stored)
+        assert await reshard_node(config_of(folder), bytes(16), wanted) == 0
+        await reshard_node(config_of(folder), bytes(16), stored)
         if wanted != stored:
             old.check(stored)
 
@@ -169,7 +169,7 @@ async def test_long_conversations_move_with_their_history(
     """More messages than a record holds, in more than one commit."""
     monkeypatch.setattr(resharding, "BATCH", 100)
     old = Old(tmp_path, 3, [(number % 2, "handled") for number in range(1_400)])
-    assert await reshard_node(config_of(tmp_path), 2) == 1_400
+    assert await reshard_node(config_of(tmp_path), bytes(16), 2) == 1_400
     old.check(2)
 
 
@@ -195,7 +195,7 @@ async def test_a_run_that_dies_meanwhile_leaves_the_old_shards(
         with monkeypatch.context() as patched:
             patched.setattr(holder, name, die)
             with pytest.raises(Killed):
-                await reshard_node(config_of(tmp_path), 3)
+                await reshard_node(config_of(tmp_path), bytes(16), 3)
         assert stored_shards(tmp_path / "data" / "shards") == 2
     renamed: list[Path] = []
     rename = Path.rename
@@ -209,10 +209,10 @@ async def test_a_run_that_dies_meanwhile_leaves_the_old_shards(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", once)
         with pytest.raises(Killed):
-            await reshard_node(config_of(tmp_path), 3)
+            await reshard_node(config_of(tmp_path), bytes(16), 3)
     # As a start does before anything else.
     (tmp_path / "data" / "shards").mkdir()
-    assert await reshard_node(config_of(tmp_path), 3) == 0
+    assert await reshard_node(config_of(tmp_path), bytes(16), 3) == 0
     old.check(3)
     assert sorted(one.name for one in (tmp_path / "data").iterdir()) == ["shards"]
 
@@ -229,7 +229,7 @@ async def test_a_dead_run_counts_as_a_death(tmp_path: Path) -> None:
     # Not closed in good order: no mark of it is written.
     journal._env.close()
     other.close()
-    assert await reshard_node(config_of(tmp_path), 1) == 1
+    assert await reshard_node(config_of(tmp_path), bytes(16), 1) == 1
     after = journal_of(tmp_path, 0)
     assert list(after.recover().retries.values()) == [RetryRecord(0, 0, 1, 1)]
     after.close()
@@ -262,7 +262,7 @@ async def test_letters_outlive_their_messages(tmp_path: Path) -> None:
                 commit(journal)
             assert journal.first_kept > 1
         journal.close()
-    await reshard_node(config_of(tmp_path), 1)
+    await reshard_node(config_of(tmp_path), bytes(16), 1)
     after = journal_of(tmp_path, 0)
     (letter,) = after.dead_newest(10)
     assert decode(letter.message).content == b"0"

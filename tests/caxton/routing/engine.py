@@ -162,7 +162,7 @@ class Engine:
 
     def texts(self, conversation: bytes) -> list[tuple[str, str]]:
         """Act and content of the messages of a conversation, in order."""
-        detail = self.shard.conversation(conversation)
+        detail = self.shard.conversations.detail(conversation)
         return [
             (one.message["performative"], one.message.get("content", "")) for one in detail.messages
         ]

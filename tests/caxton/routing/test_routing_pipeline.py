@@ -162,7 +162,7 @@ async def test_an_unknown_receiver_gives_a_failure_that_names_who_is_near(
     assert failure.performative is Performative.FAILURE
     assert json.loads(failure.content)["code"] == "AGENT_NOT_FOUND"
     await engine.settled()
-    detail = engine.shard.conversation(lost.conversation_id)
+    detail = engine.shard.conversations.detail(lost.conversation_id)
     assert [one.state for one in detail.messages] == ["dead", "handled"]
     assert engine.shard.view().dead_letters == 1
     assert engine.events[0][0] == "dead_letter"
@@ -345,13 +345,13 @@ async def test_a_crash_repeats_what_was_not_handled_and_nothing_else(make_engine
     slow = engine.message("work", content="slow")
     engine.submit(fast)
     await engine.settled()
-    before = engine.shard.conversation(fast.conversation_id)
+    before = engine.shard.conversations.detail(fast.conversation_id)
     engine.submit(slow)
     await engine.until(lambda: ("slow", 1) in seen and len(engine.asker.acks) == 2)
     await engine.crash()
     await engine.settled()
     assert seen == [("fast", 1), ("slow", 1), ("slow", 2)]
-    after = engine.shard.conversation(fast.conversation_id)
+    after = engine.shard.conversations.detail(fast.conversation_id)
     assert after.messages == before.messages
     assert engine.texts(slow.conversation_id) == [("request", "slow"), ("inform", "slow done")]
     repeated = engine.submit(fast)
@@ -451,12 +451,12 @@ async def test_questions_are_answered_with_plain_values(make_engine: Make) -> No
     assert (await shard.answer("agents", {}))[0]["name"] == "echo"
     listed = await shard.answer("conversations", {"limit": 5})
     assert [one["id"] for one in listed] == [key]
-    shown = await shard.answer("conversation", {"id": key})
+    shown = await shard.answer("conversation", {"id": key, "limit": 10, "before": 0})
     assert [one["receiver_name"] for one in shown["messages"]] == ["echo", "client"]
     raws = await shard.answer("history", {"id": key, "before": b"", "limit": 1})
     assert len(raws) == 1
     with pytest.raises(ConversationNotFound):
-        await shard.answer("conversation", {"id": format_id(new_id())})
+        await shard.answer("conversation", {"id": format_id(new_id()), "limit": 10, "before": 0})
     with pytest.raises(InternalError):
         await shard.answer("weather", {})
 
@@ -476,14 +476,14 @@ async def test_idle_conversations_leave_memory_and_come_back(make_engine: Make) 
     engine.submit(engine.message("note", content="again", conversation_id=keys[0], act="inform"))
     await engine.settled()
     assert engine.texts(keys[0]) == [("inform", "0"), ("inform", "again")]
-    assert len(engine.shard.conversations(500)) == 150
+    assert len(engine.shard.conversations.newest(500)) == 150
     before = len(open_ones)
     later = engine.shard.router.now_ms() + 10_000_000
     engine.shard.router.now_ms = lambda: later
     ended = open_ones.expire()
     assert ended >= before - 64
     assert len(open_ones) == before - ended
-    assert engine.shard.conversations(500)[-1].state == "ended"
+    assert engine.shard.conversations.newest(500)[-1].state == "ended"
 
 
 async def test_long_conversations_move_their_history_to_chunks(make_engine: Make) -> None:

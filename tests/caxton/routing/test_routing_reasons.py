@@ -50,10 +50,12 @@ def test_an_unknown_code_is_a_fault_of_the_agent() -> None:
 def test_a_failure_says_why_in_words_and_in_codes() -> None:
     """``reason`` is FIPA's, ``code`` ours; ``detail`` has the values."""
     message = make_message("request", sender=CLIENT, receiver=new_id())
-    body = orjson.loads(failure_content(CircuitOpen(target="w", retry_after_ms=5), message))
+    error = CircuitOpen(target="w", retry_after_ms=5)
+    body = orjson.loads(failure_content(error, message.message_id))
     assert body["reason"] == "CircuitBreakerOpen"
     assert body["code"] == "CIRCUIT_OPEN"
     assert body["retryable"] is True
     assert "`w`" in body["detail"]
     failed = AgentFailed(agent="w", attempts=1, reason="x")
-    assert orjson.loads(failure_content(failed, message))["reason"] == "AgentNotResponding"
+    body = orjson.loads(failure_content(failed, message.message_id))
+    assert body["reason"] == "AgentNotResponding"

@@ -105,6 +105,57 @@ async def test_a_full_disk_stops_answers_until_there_is_room(
     await driven.commit.close(5)
 
 
+@pytest.mark.parametrize("disk", [False, True])
+async def test_a_failure_of_any_kind_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: bool
+) -> None:
+    """What nobody foresaw does not leave the journal standing still."""
+    monkeypatch.setattr(group_commit, "RETRY_S", 0.001)
+    driven = Driven(tmp_path, disk=disk)
+    real = driven.journal.commit
+    failures = iter([True, True, False])
+    told: list[str] = []
+
+    def sometimes(batch: Batch) -> None:
+        if next(failures):
+            raise RuntimeError("nobody foresaw this")
+        told.append(str(driven.commit.failure))
+        real(batch)
+
+    monkeypatch.setattr(driven.journal, "commit", sometimes)
+    driven.journal.append(b"m")
+    assert await driven.commit.flush(10)
+    assert "nobody foresaw this" in told[0]
+    assert driven.commit.failure is None
+    assert driven.messages == [b"m"]
+    await driven.commit.close(5)
+
+
+async def test_what_is_owed_during_a_commit_goes_out_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A duplicate that comes while the disk works is answered, though nothing more is written."""
+    driven = Driven(tmp_path, disk=True)
+    gate = threading.Event()
+    real = driven.journal.commit
+
+    def slow(batch: Batch) -> None:
+        gate.wait(20)
+        real(batch)
+
+    monkeypatch.setattr(driven.journal, "commit", slow)
+    driven.journal.append(b"m")
+    driven.commit.kick()
+    await asyncio.sleep(0)
+    driven.commit.kick()
+    gate.set()
+    async with asyncio.timeout(10):
+        while len(driven.batches) < 2:
+            await asyncio.sleep(0.001)
+    assert driven.commit.commits == 1
+    await driven.commit.close(5)
+
+
 async def test_a_flush_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that never answers does not hold up a stop for ever."""
     driven = Driven(tmp_path, disk=True)
