@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from caxton.api.calls import Calls
 from caxton.api.exchange import Steps
 from caxton.api.registry_calls import RegistryCalls
-from caxton.registry_views import CapabilityView, ClientView, RouteView
+from caxton.registry_views import BreakerView, CapabilityView, ClientView, RouteView
 from caxton.views import AgentView
 
 __all__ = ["AsyncRegistryClient", "RegistryClient"]
@@ -33,6 +33,14 @@ class RegistryClient:
     def order(self, name_or_id: str, action: str) -> AgentView:
         """Have an agent ``drain`` (finish, then stop), ``stop`` or ``start``."""
         return self._run(self._calls.order(name_or_id, action))
+
+    def breakers(self) -> list[BreakerView]:
+        """The circuit breakers of agents that failed, by agent and shard."""
+        return self._run(self._calls.breakers())
+
+    def reset_breaker(self, name_or_id: str) -> list[BreakerView]:
+        """Close the breakers of an agent now; they are shown as they were."""
+        return self._run(self._calls.reset_breaker(name_or_id))
 
     def capabilities(self) -> list[CapabilityView]:
         """Every capability with its providers, by name."""
@@ -77,6 +85,16 @@ class AsyncRegistryClient:
     async def order(self, name_or_id: str, action: str) -> AgentView:
         """Have an agent ``drain`` (finish, then stop), ``stop`` or ``start``."""
         found: AgentView = await self._run(self._calls.order(name_or_id, action))
+        return found
+
+    async def breakers(self) -> list[BreakerView]:
+        """The circuit breakers of agents that failed, by agent and shard."""
+        found: list[BreakerView] = await self._run(self._calls.breakers())
+        return found
+
+    async def reset_breaker(self, name_or_id: str) -> list[BreakerView]:
+        """Close the breakers of an agent now; they are shown as they were."""
+        found: list[BreakerView] = await self._run(self._calls.reset_breaker(name_or_id))
         return found
 
     async def capabilities(self) -> list[CapabilityView]:

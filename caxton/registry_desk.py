@@ -11,7 +11,7 @@ from caxton.agents.directory import Directory
 from caxton.capability import Strategy
 from caxton.errors import CapabilityNotFound, ClientNotFound, ValidationError
 from caxton.moments import format_time
-from caxton.registry_views import CapabilityView, ClientView, ProviderView, RouteView
+from caxton.registry_views import BreakerView, CapabilityView, ClientView, ProviderView, RouteView
 from caxton.storage.entries import ClientRecord
 from caxton.types import AgentName, CapabilityName, format_id
 from caxton.views import AgentView
@@ -55,6 +55,22 @@ class RegistryDesk:
         shard = self._directory.shard(agent_id)
         answer = await self._ask(shard, "agent_order", {"id": agent_id, "action": action})
         return msgspec.convert(answer, AgentView)
+
+    async def breakers(self) -> list[BreakerView]:
+        """The circuit breakers of agents that failed, by agent and shard."""
+        rows: list[BreakerView] = []
+        for shard in range(self._directory.shards):
+            answer = await self._ask(shard, "breakers", {})
+            rows += [msgspec.convert(one, BreakerView) for one in answer]
+        return sorted(rows, key=lambda row: (row.agent.lower(), row.agent_id, row.shard))
+
+    async def reset_breaker(self, agent_id: bytes) -> list[BreakerView]:
+        """Close an agent's breakers now: it gets messages again. They are shown as they were."""
+        text = format_id(agent_id)
+        before = [one for one in await self.breakers() if one.agent_id == text]
+        for one in before:
+            await self._ask(one.shard, "breaker_reset", {"id": agent_id})
+        return before
 
     # --- capabilities ------------------------------------------------------------------------
 

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["CapabilityView", "ClientView", "ProviderView", "RouteView"]
+__all__ = [
+    "BreakerPage",
+    "BreakerView",
+    "CapabilityView",
+    "ClientView",
+    "ProviderView",
+    "RouteView",
+]
 
 
 class ProviderView(msgspec.Struct, frozen=True):
@@ -47,6 +54,35 @@ class RouteView(msgspec.Struct, frozen=True):
     hops: int
     """0 for an agent of this node."""
     updated_at: str
+
+
+class BreakerView(msgspec.Struct, frozen=True):
+    """The circuit breaker of an agent that failed, at one shard."""
+
+    agent: str
+    """Its name."""
+    agent_id: str
+    shard: int
+    state: str
+    """closed, open or half-open."""
+    failures: int
+    """In a row."""
+    slow: int
+    """How many of them were slow handling."""
+    since: str
+    """When it came to its state."""
+    until: str
+    """When an open one lets a probe through."""
+    reason: str
+    """The failure that opened it."""
+
+
+class BreakerPage(msgspec.Struct, frozen=True):
+    """Some of the breakers."""
+
+    items: list[BreakerView]
+    next_page_token: str = ""
+    """For the next page; empty on the last."""
 
 
 class ClientView(msgspec.Struct, frozen=True):

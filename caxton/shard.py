@@ -25,8 +25,9 @@ from caxton.conversations.desk import ConversationDesk
 from caxton.errors import CaxtonError, InternalError, NodeNotReady
 from caxton.message import Message, decode
 from caxton.moments import format_time
+from caxton.registry_views import BreakerView
 from caxton.routing.dead_letters import DeadLetterDesk
-from caxton.routing.delivery import RemoteShards
+from caxton.routing.ports import RemoteShards
 from caxton.routing.router import Elsewhere, Router, RouterActor
 from caxton.routing.submission import Submission
 from caxton.storage.journal import Journal
@@ -171,6 +172,8 @@ class Shard:
     def _changed(self, records: Sequence[AgentRecord]) -> None:
         self.roster.apply(records)
         for record in records:
+            if record.id not in self.directory.agents:
+                self.router.breakers.forget(record.id)
             self.router.delivery.changed(record.id)
 
     async def ask_keeper(self, name: str, arguments: dict[str, Any]) -> Any:
@@ -212,6 +215,10 @@ class Shard:
             return self.conversations.history(
                 key, bytes(arguments["before"]), int(arguments["limit"])
             )
+        if name == "breakers":
+            return [msgspec.to_builtins(one) for one in self.breakers()]
+        if name == "breaker_reset":
+            return self.router.breakers.reset(bytes(arguments["id"]))
         if name.startswith("dead_letter"):
             return self._dead_letter(name, arguments)
         raise InternalError(reason=f"unknown question {name}")
@@ -256,6 +263,10 @@ class Shard:
             actor_failures=counts.failures,
             actor_restarts=counts.restarts,
             actor_dead_letters=self.system.dead_letters.count,
+            breakers_open=router.breakers.open,
+            breakers_opened=router.breakers.opened,
+            protocol_timeouts=router.timeouts.count,
+            offline_waiting=router.delivery.offline,
             mailbox_overflows=counts.overflows,
             asks_expired=counts.expired_asks,
             replies_late=counts.late_replies,
@@ -265,6 +276,23 @@ class Shard:
             turn_longest_us=round(turns.longest_s * 1e6),
             queue_delay_us=round(turns.queue_delay_s * 1e6),
         )
+
+    def breakers(self) -> list[BreakerView]:
+        """The circuit breakers of the agents that failed."""
+        return [
+            BreakerView(
+                agent=self.directory.name(one.target),
+                agent_id=format_id(one.target),
+                shard=self.number,
+                state=one.state.value,
+                failures=one.failures,
+                slow=one.slow,
+                since=format_time(one.since),
+                until=format_time(one.until) if one.until else "",
+                reason=one.reason,
+            )
+            for one in self.router.breakers.circuits()
+        ]
 
     def agents(self) -> list[AgentView]:
         """The agents that live here, those without a valid version too."""

@@ -217,6 +217,13 @@ class ShardView(msgspec.Struct, frozen=True):
     actor_restarts: int = 0
     actor_dead_letters: int = 0
     """Messages that no actor handled; the journal keeps those that were accepted."""
+    breakers_open: int = 0
+    """Circuit breakers that are not closed."""
+    breakers_opened: int = 0
+    protocol_timeouts: int = 0
+    """Runs of protocols that ended because nobody answered in time."""
+    offline_waiting: int = 0
+    """Messages that wait for agents out of service."""
     mailbox_overflows: int = 0
     asks_expired: int = 0
     replies_late: int = 0

@@ -182,7 +182,9 @@ class AgentActor(Actor):
                 self._crash(error)
             return
         finally:
-            host.under_way.pop(handling, None)
+            since = host.under_way.pop(handling, None)
+            if since is not None:
+                handling.took_s = asyncio.get_running_loop().time() - since
         self._finish(handling, sent)
 
     def on_stop(self) -> None:

@@ -10,7 +10,7 @@ from caxton.api.calls import Calls
 from caxton.api.drafts import dump
 from caxton.api.exchange import Steps
 from caxton.errors import AgentNotFound, CapabilityNotFound, ClientNotFound, ValidationError
-from caxton.registry_views import CapabilityView, ClientView, RouteView
+from caxton.registry_views import BreakerPage, BreakerView, CapabilityView, ClientView, RouteView
 from caxton.types import AgentName, CapabilityName
 from caxton.views import AgentView
 
@@ -33,6 +33,20 @@ class RegistryCalls:
             raise AgentNotFound(agent=name_or_id, near="") from None
         path = f"{API}/agents/{quote(name_or_id, safe='')}/{action}"
         return (yield from self._calls.change("POST", path, AgentView))
+
+    def breakers(self) -> Steps[list[BreakerView]]:
+        """The circuit breakers of agents that failed."""
+        return (yield from self._calls.pages(f"{API}/breakers", BreakerView))
+
+    def reset_breaker(self, name_or_id: str) -> Steps[list[BreakerView]]:
+        """Close the breakers of an agent now; they are shown as they were."""
+        try:
+            AgentName.parse(name_or_id, "agent")
+        except ValidationError:
+            raise AgentNotFound(agent=name_or_id, near="") from None
+        path = f"{API}/breakers/{quote(name_or_id, safe='')}/reset"
+        page = yield from self._calls.change("POST", path, BreakerPage)
+        return page.items
 
     def capabilities(self) -> Steps[list[CapabilityView]]:
         """Every capability, by name."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from caxton.capability import Strategy
-from caxton.registry_views import CapabilityView, ClientView, RouteView
+from caxton.registry_views import BreakerView, CapabilityView, ClientView, RouteView
 from caxton.views import AgentView
 
 __all__ = ["RegistryEntry"]
@@ -17,6 +17,14 @@ class RegistryEntry(Protocol):
 
     async def order(self, agent_id: bytes, action: str) -> AgentView:
         """Have an agent drain, stop or start. Raises InvalidState."""
+        ...
+
+    async def breakers(self) -> list[BreakerView]:
+        """The circuit breakers of agents that failed, by agent and shard."""
+        ...
+
+    async def reset_breaker(self, agent_id: bytes) -> list[BreakerView]:
+        """Close an agent's breakers now; they are shown as they were."""
         ...
 
     async def capabilities(self) -> list[CapabilityView]:

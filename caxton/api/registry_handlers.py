@@ -15,10 +15,11 @@ from caxton.api.query import page_size, page_token, read_token
 from caxton.api.registry_schemas import CapabilityPage, ClientPage, RoutePage
 from caxton.capability import Strategy
 from caxton.errors import CapabilityNotFound, ClientNotFound, ValidationError
-from caxton.registry_views import RouteView
+from caxton.registry_views import BreakerPage, BreakerView, RouteView
 from caxton.types import AgentName, CapabilityName
 
 __all__ = [
+    "breakers",
     "capabilities",
     "capability",
     "client",
@@ -26,6 +27,7 @@ __all__ = [
     "deregister",
     "order",
     "register",
+    "reset_breaker",
     "routes",
     "set_strategy",
 ]
@@ -57,17 +59,37 @@ def _page(
 # --- agents ----------------------------------------------------------------------------------
 
 
+def _agent(request: Request) -> str:
+    wanted: str = request.path_params["agent"]
+    if len(wanted) > AgentName.high:
+        raise ValidationError(field="path.agent", value=wanted, allowed="an agent's name or id")
+    return wanted
+
+
 def order(action: str) -> Callable[[Request, Edge], Any]:
     """The handler of POST /api/v1/agents/{agent}/ACTION."""
 
     async def handler(request: Request, edge: Edge) -> Response:
-        wanted = request.path_params["agent"]
-        if len(wanted) > AgentName.high:
-            raise ValidationError(field="path.agent", value=wanted, allowed="an agent's name or id")
-        agent_id = edge.entry.agent_id(wanted, "path.agent")
+        agent_id = edge.entry.agent_id(_agent(request), "path.agent")
         return _view(await edge.entry.registry.order(agent_id, action), 202)
 
     return handler
+
+
+async def breakers(request: Request, edge: Edge) -> Response:
+    """GET /api/v1/breakers."""
+    rows = await edge.entry.registry.breakers()
+    return _page(request, BreakerPage, rows, _breaker_key)
+
+
+def _breaker_key(view: BreakerView) -> str:
+    return f"{view.agent.lower()}\n{view.agent_id}\n{view.shard:05}"
+
+
+async def reset_breaker(request: Request, edge: Edge) -> Response:
+    """POST /api/v1/breakers/{agent}/reset."""
+    agent_id = edge.entry.agent_id(_agent(request), "path.agent")
+    return _view(BreakerPage(await edge.entry.registry.reset_breaker(agent_id), ""))
 
 
 # --- capabilities ----------------------------------------------------------------------------

@@ -51,6 +51,16 @@ REGISTRY_ROUTES: tuple[Route, ...] = (
         for action, summary in _ORDERS.items()
     ),
     Route(
+        "GET", "/api/v1/breakers", handlers.breakers,
+        "List the circuit breakers of agents that failed",
+        (Good(200, "A page", "BreakerPage"),), (), _PAGES,
+    ),
+    Route(
+        "POST", "/api/v1/breakers/{agent}/reset", handlers.reset_breaker,
+        "Close the breakers of an agent now: it gets messages again",
+        (Good(200, "The breakers as they were", "BreakerPage"),), (404, 504), (_AGENT,),
+    ),
+    Route(
         "GET", "/api/v1/capabilities", handlers.capabilities, "List capabilities, by name",
         (Good(200, "A page", "CapabilityPage"),), (), _PAGES,
     ),

@@ -8,7 +8,7 @@ import msgspec
 
 from caxton.capability import Strategy
 from caxton.registry_desk import METADATA, METADATA_TEXT
-from caxton.registry_views import CapabilityView, ClientView, RouteView
+from caxton.registry_views import BreakerPage, BreakerView, CapabilityView, ClientView, RouteView
 from caxton.types import AgentName
 
 __all__ = ["REGISTRY_BODIES", "REGISTRY_TYPES", "CapabilityPage", "ClientPage", "RoutePage"]
@@ -39,7 +39,8 @@ class ClientPage(msgspec.Struct, frozen=True):
 
 
 REGISTRY_TYPES: Final = (
-    CapabilityPage, CapabilityView, ClientPage, ClientView, RoutePage, RouteView,
+    BreakerPage, BreakerView, CapabilityPage, CapabilityView, ClientPage, ClientView, RoutePage,
+    RouteView,
 )  # fmt: skip
 """The structs of answers."""
 

@@ -144,6 +144,22 @@ COMMANDS: Final = (
         ),
     ),
     CommandRow(
+        ("breaker", "ls"),
+        "breakers:ls",
+        "Look",
+        "Agents that failed, and whether messages go through to them.",
+        True,
+        ("caxton breaker ls", "caxton breaker ls --json"),
+    ),
+    CommandRow(
+        ("breaker", "reset"),
+        "breakers:reset",
+        "Run a node",
+        "Let messages through to an agent again, at once.",
+        True,
+        ("caxton breaker reset Greeter",),
+    ),
+    CommandRow(
         ("route", "ls"),
         "routes:ls",
         "Look",
@@ -321,12 +337,14 @@ GROUPS: Final = {
     "conversation": "Conversations: list and read.",
     "dead-letter": "Dead letters: list, read, try again, discard.",
     "message": "Messages: send.",
+    "breaker": "Circuit breakers: list, reset.",
     "route": "The routing table.",
     "config": "Settings: show and check.",
 }
 
 PLURALS: Final = {
     "agents": "agent",
+    "breakers": "breaker",
     "capabilities": "capability",
     "clients": "client",
     "conversations": "conversation",

@@ -51,6 +51,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     conversation_timeout_ms: int = 1_800_000
     conversation_participants: int = 10
     conversation_active: int = 100_000
+    breaker_threshold: int = 10
+    breaker_timeout_ms: int = 60_000
+    breaker_slow_ms: int = 120_000
     retry_delay_ms: int = 1_000
     retry_factor: float = 2.0
     dead_letter_limit: int = 100_000

@@ -44,5 +44,11 @@ RULES: tuple[Rule, ...] = (
         lambda c: c.conversation_timeout_ms > _retries_ms(c),
         "a conversation must not end while its message is tried again",
     ),
+    Rule(
+        "breaker.timeout_ms",
+        lambda c: f"at least retry.delay_ms times 3 retries ({3 * c.retry_delay_ms:,} ms)",
+        lambda c: c.breaker_timeout_ms >= 3 * c.retry_delay_ms,
+        "a breaker must not let a probe through before its messages come again",
+    ),
 )
 """Every rule; a configuration that breaks one is refused as a whole."""

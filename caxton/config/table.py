@@ -8,6 +8,8 @@ from caxton.config.setting import Setting, choice, flag, path, row, secret, text
 from caxton.types import (
     AgentQueueSize,
     Bound,
+    CircuitBreakerThreshold,
+    CircuitBreakerTimeoutMs,
     ConversationTimeoutMs,
     DeadLetterQueueSize,
     HealthCheckIntervalMs,
@@ -120,6 +122,21 @@ SETTINGS: tuple[Setting, ...] = (
         "conversation.active",
         "Conversations a shard keeps in memory; the idlest others wait on disk.",
         Bound("conversation.active", int, 100, 10_000_000),
+    ),
+    row(
+        "breaker.threshold",
+        "Failures in a row after which an agent's circuit breaker opens.",
+        CircuitBreakerThreshold,
+    ),
+    row(
+        "breaker.timeout_ms",
+        "How long a breaker is open the first time, in ms; twice as long each further time.",
+        CircuitBreakerTimeoutMs,
+    ),
+    row(
+        "breaker.slow_ms",
+        "Handling that takes longer counts as a failure for the breaker, in ms; 0 for never.",
+        Bound("breaker.slow_ms", int, 0, 3_600_000, unit="ms"),
     ),
     row("retry.delay_ms", "Before a failed delivery is tried again, in ms.", RetryDelayMs),
     row("retry.factor", "How much longer each further delay is.", RetryBackoffFactor),

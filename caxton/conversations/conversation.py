@@ -33,6 +33,10 @@ class ConversationHost(Protocol):
         """The message does not fit; answer NOT_UNDERSTOOD."""
         ...
 
+    def broke(self, accepted: Accepted, error: Exception) -> None:
+        """The message could not be passed on, because of a fault of the node."""
+        ...
+
     def silent(self, key: bytes, record: ConversationRecord) -> bool:
         """A conversation was idle for its whole timeout; whether that ends a protocol's run."""
         ...
@@ -97,16 +101,18 @@ class Conversation(Actor):
 
     def on_receive(self, accepted: Any) -> None:
         """Take one accepted message in and pass it to the next stage."""
-        host = self.host
-        state = self.state
+        state, host = self.state, self.host
         state.told -= 1
-        sequence = accepted.sequence
-        if sequence > state.record.last_sequence:
-            error = state.take(accepted.message, sequence, host.now_ms(), host)
-        else:
-            # It was taken in when the record was brought up to date after a start.
-            error = state.refused.pop(sequence, None) if state.refused else None
-        if error is not None:
-            host.violated(accepted, error)
-            return
-        host.resolve(accepted, state.record)
+        try:
+            sequence = accepted.sequence
+            if sequence > state.record.last_sequence:
+                error = state.take(accepted.message, sequence, host.now_ms(), host)
+            else:
+                # It was taken in when the record was brought up to date after a start.
+                error = state.refused.pop(sequence, None) if state.refused else None
+            if error is None:
+                host.resolve(accepted, state.record)
+            else:
+                host.violated(accepted, error)
+        except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the conversation
+            host.broke(accepted, fault)

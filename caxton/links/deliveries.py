@@ -20,7 +20,7 @@ from caxton.links.chunks import chunks
 from caxton.links.wire import Deliver, Settled
 from caxton.message import Message, decode, encode
 from caxton.routing.accepted import Accepted
-from caxton.routing.delivery import LocalAgents
+from caxton.routing.ports import LocalAgents
 from caxton.types import format_id
 
 __all__ = ["Inbound", "Outbound"]
@@ -29,6 +29,8 @@ logger = logging.getLogger("caxton.links")
 
 AGAIN_S = 0.25
 """Before a link that was full is tried again."""
+TOLD_S = 1.0
+"""Handling that took less is not told: it is slow for nobody."""
 REMEMBERED = 65_536
 """Outcomes kept per link for a repeated delivery."""
 
@@ -74,7 +76,7 @@ class Outbound:
 class _Handling:
     """A message that another shard wants handled here."""
 
-    __slots__ = ("_inbound", "delivery_count", "message", "resumes", "sequence")
+    __slots__ = ("_inbound", "delivery_count", "message", "resumes", "sequence", "took_s")
 
     def __init__(
         self,
@@ -89,6 +91,7 @@ class _Handling:
         self.message = message
         self.delivery_count = delivery_count
         self.resumes = resumes
+        self.took_s = 0.0
 
     def done(self, outputs: Sequence[Message]) -> None:
         """Handled."""
@@ -121,6 +124,7 @@ class Inbound:
         self._outcomes: OrderedDict[bytes, list[bytes]] = OrderedDict()
         self._done: list[tuple[int, bytes, list[bytes]]] = []
         self._failed: list[tuple[int, bytes, str, dict[str, Any], str]] = []
+        self._took: dict[bytes, int] = {}
         self._scheduled = False
 
     def take(self, sentence: Deliver) -> None:
@@ -150,6 +154,8 @@ class Inbound:
         key: bytes = handling.message.message_id
         self._handling.pop(key, None)
         self._done.append((handling.sequence, key, outputs))
+        if handling.took_s >= TOLD_S:
+            self._took[key] = round(handling.took_s * 1_000)
         self._outcomes[key] = outputs
         if len(self._outcomes) > REMEMBERED:
             self._outcomes.popitem(last=False)
@@ -174,7 +180,7 @@ class Inbound:
         while done or failed:
             part = next(iter(chunks(done, _outputs_size)), [])
             try:
-                self._send(Settled(list(part), failed))
+                self._send(Settled(list(part), failed, self._took))
             except QueueFull:
                 self._done = [*done, *self._done]
                 self._failed = [*failed, *self._failed]
@@ -182,6 +188,7 @@ class Inbound:
                 asyncio.get_running_loop().call_later(AGAIN_S, self._flush)
                 return
             done, failed = done[len(part) :], []
+            self._took = {}
 
 
 def _size(item: _Item) -> int:

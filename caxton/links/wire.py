@@ -92,6 +92,8 @@ class Settled(msgspec.Struct, array_like=True, frozen=True):
 
     The id goes with the number because a shard that lost its uncommitted tail gives the numbers of
     that tail to other messages."""
+    took_ms: dict[bytes, int] = {}
+    """Message id to how long handling took, where that was long."""
 
 
 class Query(msgspec.Struct, array_like=True, frozen=True):

@@ -231,6 +231,7 @@ class Peers:
         for sequence, message_id, outputs in sentence.done:
             accepted = router.delivery.remote(peer.number, sequence, message_id)
             if accepted is not None:
+                accepted.took_s = sentence.took_ms.get(message_id, 0) / 1_000
                 router.done(accepted, [decode(raw) for raw in outputs])
         for sequence, message_id, code, fields, traceback in sentence.failed:
             accepted = router.delivery.remote(peer.number, sequence, message_id)

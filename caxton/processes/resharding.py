@@ -68,6 +68,10 @@ class _Host:
         """Never called."""
         raise InternalError(reason="a message is answered while shards move")
 
+    def broke(self, accepted: Accepted, error: Exception) -> None:
+        """Never called."""
+        raise InternalError(reason="a message is passed on while shards move") from error
+
     def silent(self, key: bytes, record: ConversationRecord) -> bool:
         """Nothing ends here."""
         return False

@@ -41,6 +41,8 @@ class Handling(Protocol):
     delivery_count: int
     resumes: bytes
     """Which failure of an earlier message this one may follow; empty for none."""
+    took_s: float
+    """How long handling took, when that was in a task; 0 until it is done."""
 
     def done(self, outputs: Sequence[Message]) -> None:
         """The agent handled it; ``outputs`` is what it wants to send."""
@@ -56,7 +58,7 @@ class Accepted:
 
     __slots__ = ("accepted_at", "attempts", "deaths", "delivery_count", "due", "kills", "message",
                  "origin", "raw", "reference", "refused", "resumes", "router", "sequence",
-                 "target")  # fmt: skip
+                 "target", "took_s")  # fmt: skip
 
     def __init__(
         self,
@@ -84,6 +86,7 @@ class Accepted:
         self.refused: tuple[bytes, ...] = ()
         """Providers that gave it back, since it last waited."""
         self.target: bytes | None = None
+        self.took_s = 0.0
 
     def take_up(self, recovered: Recovered) -> bool:
         """Go on where the last run was; whether the journal has to note that it died."""

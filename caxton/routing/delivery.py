@@ -10,7 +10,6 @@ waits, up to a limit, until the agent is back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 from caxton.agents.directory import Directory
 from caxton.errors import (
@@ -24,9 +23,11 @@ from caxton.errors import (
     QueueFull,
 )
 from caxton.message import Message
-from caxton.routing.accepted import Accepted, Handling
+from caxton.routing.accepted import Accepted
+from caxton.routing.breakers import Breakers, works
 from caxton.routing.deadlines import overdue
 from caxton.routing.due import Due
+from caxton.routing.ports import LocalAgents, RemoteShards
 from caxton.routing.queues import AgentQueue, Waiting
 from caxton.routing.reasons import temporary
 from caxton.routing.retries import Retries, Retrying
@@ -34,28 +35,14 @@ from caxton.routing.speeds import Speeds
 from caxton.routing.trials import KILLS, SUSPECT, Trials
 from caxton.types import format_id
 
-__all__ = ["Delivery", "LocalAgents", "RemoteShards"]
+__all__ = ["Delivery"]
 
 MOVES = (AgentNotFound, AgentNotResponding, AgentOffline, CircuitOpen, QueueFull)
 """What ails the provider and not the message: another provider is asked."""
+PAST_S = 0.05
+"""A retry comes so much later than the breaker lets one through, so that it finds it so."""
 LOOK_S = 1.0
 """Between two looks whether an agent that was out of service is back. The registry tells too."""
-
-
-class LocalAgents(Protocol):
-    """The agents of this process."""
-
-    def put(self, agent_id: bytes, handling: Handling) -> bool:
-        """Give a message to an agent's mailbox; False when it is not here."""
-        ...
-
-
-class RemoteShards(Protocol):
-    """The other shards."""
-
-    def deliver(self, shard: int, accepted: Accepted) -> None:
-        """Have the agent's shard handle it; the outcome comes back as done or failed."""
-        ...
 
 
 class Delivery:
@@ -73,6 +60,8 @@ class Delivery:
         other: another provider for a message to a capability, when there is one.
         retries: how soon what failed comes again.
         offline_limit: messages that wait for an agent out of service, in this shard.
+        breakers: of the agents that fail.
+        slow_s: handling that takes longer counts as a failure for the breaker.
         now_ms: milliseconds since 1970.
     """
 
@@ -92,6 +81,8 @@ class Delivery:
         other: Callable[[Accepted], bytes | None],
         retries: Retrying,
         offline_limit: int,
+        breakers: Breakers,
+        slow_s: float,
         now_ms: Callable[[], int],
     ) -> None:
         self._directory = directory
@@ -104,6 +95,8 @@ class Delivery:
         self._retrying = retrying
         self._queues: dict[bytes, AgentQueue] = {}
         self._offline_limit = offline_limit
+        self._breakers = breakers
+        self._slow_s = slow_s
         self._now_ms = now_ms
         self._waiting = Waiting(reload, now_ms, self._late)
         self._looks: Due[bytes] = Due(self._look)
@@ -139,7 +132,7 @@ class Delivery:
         queue = self._queues.get(agent_id)
         if queue is None:
             return 1.0
-        if queue.offline or queue.closed_until > self._now_ms():
+        if queue.offline or not queue.room:
             return 0.0
         return 0.5 ** min(queue.failures, 10)
 
@@ -148,7 +141,7 @@ class Delivery:
         queue = self._queues.get(agent_id)
         if queue is None:
             return False
-        return queue.flying + queue.count >= queue.window or queue.closed_until > self._now_ms()
+        return queue.flying + queue.count >= queue.window
 
     def expected_s(self, agent_id: bytes) -> float:
         """When one more message would be done by its agent, in seconds; 0 when unknown."""
@@ -169,12 +162,12 @@ class Delivery:
             accepted, agent_id, self._directory.shard(agent_id)
         ):
             return
-        queue = self._queues.get(agent_id)
-        if queue is None:
-            queue = self._queues[agent_id] = AgentQueue(self._window)
+        queue = self._queues.get(agent_id) or self._queue(agent_id)
         if queue.flying < queue.window and not queue.count:
             queue.flying += 1
             self._send(accepted, agent_id)
+        elif not queue.room:
+            self._broken(accepted, agent_id)
         elif queue.offline and queue.count >= self._offline_limit and accepted.delivery_count == 1:
             name = self._directory.name(agent_id)
             self._buried(
@@ -188,6 +181,20 @@ class Delivery:
             )
         else:
             self._waiting.add(queue, accepted)
+
+    def _queue(self, agent_id: bytes) -> AgentQueue:
+        found = self._queues.get(agent_id)
+        if found is None:
+            room = self._breakers.room(agent_id, self._window)
+            found = self._queues[agent_id] = AgentQueue(room)
+        return found
+
+    def _broken(self, accepted: Accepted, agent_id: bytes) -> None:
+        """The breaker of the agent is open: the message comes again when it lets one through."""
+        left = max(1, self._breakers.until(agent_id) - self._now_ms())
+        error = CircuitOpen(target=self._directory.name(agent_id), retry_after_ms=left)
+        if not self._moved(accepted, agent_id, error):
+            self._retry(accepted, agent_id, error, "")
 
     def _again(self, accepted: Accepted, agent_id: bytes) -> None:
         """A message comes again."""
@@ -286,7 +293,13 @@ class Delivery:
             queue = self._queues[agent_id]
             if self._timing:
                 self.speeds.settled(accepted, agent_id)
-            queue.failures = 0
+            if accepted.took_s > self._slow_s:
+                queue.failures += 1
+                reason = f"took {accepted.took_s:,.1f} s, longer than {self._slow_s:g} s"
+                self._breakers.failed(agent_id, reason, slow=True)
+            elif queue.failures:
+                queue.failures = 0
+                self._breakers.succeeded(agent_id)
             if queue.offline:
                 self._open(queue)
             self._release(agent_id)
@@ -320,14 +333,19 @@ class Delivery:
         if late is not None:
             self._buried(accepted, late, traceback)
             return
-        queue = self._queues.get(agent_id)
-        if queue is None:
-            queue = self._queues[agent_id] = AgentQueue(self._window)
-        queue.failures += 1
-        if isinstance(error, CircuitOpen):
-            queue.closed_until = self._now_ms() + int(str(error.fields["retry_after_ms"]))
-        if self._moved(accepted, agent_id, error):
-            return
+        self._queue(agent_id).failures += 1
+        verdict = works(error)
+        if verdict is False:
+            self._breakers.failed(agent_id, str(error))
+        elif verdict:
+            self._breakers.succeeded(agent_id)
+        if not self._moved(accepted, agent_id, error):
+            self._retry(accepted, agent_id, error, traceback)
+
+    def _retry(
+        self, accepted: Accepted, agent_id: bytes, error: CaxtonError, traceback: str
+    ) -> None:
+        """Have a message come again, unless its tries are used up."""
         accepted.refused = ()
         accepted.attempts += 1
         tries = accepted.message.delivery_options.max_retries
@@ -335,6 +353,9 @@ class Delivery:
             self._buried(accepted, error, traceback)
             return
         delay_s = self.retries.delay_s(accepted.attempts)
+        until = self._breakers.until(agent_id)
+        if until:
+            delay_s = max(delay_s, (until - self._now_ms()) / 1_000 + PAST_S)
         self._retrying(accepted, delay_s)
         self.later(accepted, agent_id, delay_s)
 
@@ -395,13 +416,23 @@ class Delivery:
         if not queue.count and not queue.flying:
             del self._queues[agent_id]
             return False
-        queue.window = 1
+        queue.window = min(1, queue.room)
         self._fill(queue, agent_id)
         return True
 
     def _open(self, queue: AgentQueue) -> None:
         queue.offline = False
-        queue.window = self._window
+        queue.window = queue.room
+
+    def breaker_moved(self, agent_id: bytes) -> None:
+        """Let through what the breaker of an agent lets through now."""
+        queue = self._queues.get(agent_id)
+        if queue is None:
+            return
+        queue.room = self._breakers.room(agent_id, self._window)
+        if not queue.offline:
+            queue.window = queue.room
+            self._fill(queue, agent_id)
 
     def changed(self, agent_id: bytes) -> None:
         """The registration of an agent changed: what waits for it is sent, or has no receiver."""

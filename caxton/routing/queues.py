@@ -20,20 +20,20 @@ KEPT = 20_000
 class AgentQueue:
     """What one agent has, and what waits for it."""
 
-    __slots__ = ("closed_until", "count", "failures", "flying", "offline", "sending", "waiting",
+    __slots__ = ("count", "failures", "flying", "offline", "room", "sending", "waiting",
                  "window")  # fmt: skip
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, room: int) -> None:
         self.flying = 0
-        self.window = window
+        self.room = room
+        """Messages that its breaker lets be with the agent at once."""
+        self.window = room
         """Messages that may be with the agent at once; 0 while it is out of service."""
         self.count = 0
         """Messages that wait."""
         self.waiting: Backlog[Accepted | int] = Backlog(MessagePriority.NORMAL)
         self.failures = 0
         self.offline = False
-        self.closed_until = 0
-        """Until when the agent's breaker said it is open, in milliseconds since 1970."""
         self.sending = False
         """Whether what waits is being sent just now."""
 

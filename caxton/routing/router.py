@@ -8,7 +8,9 @@ commit covers all that arrived meanwhile, and one frame acknowledges it.
 from __future__ import annotations
 
 import logging
+import math
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from caxton.conversations.record import ConversationRecord
 from caxton.conversations.timeouts import Timeouts
 from caxton.errors import (
     CaxtonError,
+    InternalError,
     ValidationError,
 )
 from caxton.message import Message, Performative, decode, encode
@@ -27,10 +30,12 @@ from caxton.observe.histogram import Histogram
 from caxton.routing.accepted import Accepted, Origin
 from caxton.routing.admission import Admission, Buckets
 from caxton.routing.answers import Answers
+from caxton.routing.breakers import Breakers, Circuit
 from caxton.routing.broadcast import copies, too_many
 from caxton.routing.capabilities import CapabilityResolver
-from caxton.routing.delivery import Delivery, LocalAgents, RemoteShards
+from caxton.routing.delivery import Delivery
 from caxton.routing.discovery import Discovery
+from caxton.routing.ports import LocalAgents, RemoteShards
 from caxton.routing.retries import Retrying
 from caxton.routing.submission import Counters, Owed, Submission
 from caxton.routing.trials import KILLS
@@ -117,6 +122,10 @@ class Router:
                 else None
             ),
         )
+        self.breakers = Breakers(
+            system, wall_ms, threshold=config.breaker_threshold,
+            timeout_ms=config.breaker_timeout_ms, changed=self._breaker_moved,
+        )  # fmt: skip
         self.delivery = Delivery(
             directory,
             shard,
@@ -133,6 +142,8 @@ class Router:
             ),
             retries=Retrying(config.retry_delay_ms, config.retry_factor),
             offline_limit=config.limits_offline_queue,
+            breakers=self.breakers,
+            slow_s=config.breaker_slow_ms / 1_000 or math.inf,
             now_ms=wall_ms,
         )
         self.resolver = CapabilityResolver(directory, self.delivery)
@@ -291,6 +302,12 @@ class Router:
         """A conversation was idle for its whole timeout; whether that ends a protocol's run."""
         return self.timeouts.silent(key, record)
 
+    def broke(self, accepted: Accepted, error: Exception) -> None:
+        """A fault of the node: the message becomes a dead letter, with where it happened."""
+        logger.error("a message could not be passed on", exc_info=error)
+        text = "".join(traceback.format_exception(error)[-12:])
+        self._bury(accepted, InternalError(reason=repr(error)), text)
+
     def violated(self, accepted: Accepted, error: CaxtonError) -> None:
         """The act does not fit its conversation: NOT_UNDERSTOOD to its sender."""
         if self.journal.mark(accepted.sequence):
@@ -326,6 +343,11 @@ class Router:
             if accepted.message.delivery_options.require_receipt:
                 self.emit(self.answers.receipt(accepted.message))
         self.commit.kick()
+
+    def _breaker_moved(self, circuit: Circuit) -> None:
+        name = self.directory.name(circuit.target)
+        self._event(f"breaker.{circuit.state.value}", name, circuit.reason)
+        self.delivery.breaker_moved(circuit.target)
 
     def _retrying(self, accepted: Accepted, delay_s: float) -> None:
         due = self.now_ms() + int(delay_s * 1_000)

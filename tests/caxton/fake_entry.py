@@ -21,7 +21,7 @@ from caxton.errors import (
 )
 from caxton.message import Message, Performative, make_reply, to_json
 from caxton.registry_desk import check_client
-from caxton.registry_views import CapabilityView, ClientView, ProviderView, RouteView
+from caxton.registry_views import BreakerView, CapabilityView, ClientView, ProviderView, RouteView
 from caxton.types import format_id, named_id, parse_id
 from caxton.views import (
     Ack,
@@ -134,6 +134,16 @@ class FakeRegistry:
         if strategy is not None:
             self._strategies[name] = strategy.value
         return self._capability(name)
+
+    async def breakers(self) -> list[BreakerView]:
+        self._check()
+        return [
+            BreakerView(one.name, one.id, 0, "open", 3, 1, TIME, TIME, "it broke")
+            for one in self._entry.views
+        ]
+
+    async def reset_breaker(self, agent_id: bytes) -> list[BreakerView]:
+        return [one for one in await self.breakers() if one.agent_id == format_id(agent_id)]
 
     def routes(self) -> list[RouteView]:
         self._check()

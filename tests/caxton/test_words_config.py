@@ -209,7 +209,9 @@ BROKEN: dict[str, dict[str, object]] = {
         "conversation.timeout_ms": 300_000,
         "retry.delay_ms": 30_000,
         "retry.factor": 5.0,
+        "breaker.timeout_ms": 300_000,
     },
+    "breaker.timeout_ms": {"breaker.timeout_ms": 5_000, "retry.delay_ms": 5_000},
 }
 
 

@@ -71,6 +71,29 @@ def test_routes_and_clients_are_listed(run, fake) -> None:
     assert "team=shop" in run("client", "ls", "--url", fake.url).out
 
 
+BREAKER = {
+    "agent": "Greeter", "agent_id": "id-1", "shard": 1, "state": "open", "failures": 10, "slow": 2,
+    "since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:01:00Z", "reason": "it broke",
+}  # fmt: skip
+
+
+def test_breakers_are_listed_and_reset(run, fake) -> None:
+    """Which agents get nothing, until when and why; a reset says what it found."""
+    url = ("--url", fake.url)
+    fake.others["GET", "/api/v1/breakers"] = {"items": [BREAKER], "next_page_token": ""}
+    listed = run("breaker", "ls", *url).out
+    assert "open" in listed
+    assert "it broke" in listed
+    assert run("breakers", "ls", "-o", "name", *url).out == "Greeter\n"
+    fake.others["POST", "/api/v1/breakers/Greeter/reset"] = {"items": [BREAKER]}
+    assert run("breaker", "reset", "Greeter", *url).out == "Greeter: reset, was open at shard 1\n"
+    assert run("breaker", "reset", "Greeter", "--json", *url).json[0]["failures"] == 10
+    assert run("breaker", "reset", "Greeter", "-o", "name", *url).out == "Greeter\n"
+    fake.others["POST", "/api/v1/breakers/Greeter/reset"] = {"items": []}
+    assert "has no breaker" in run("breaker", "reset", "Greeter", *url).out
+    assert run("breaker", "reset", "no such agent", *url).code == 4
+
+
 def test_clients_are_registered_shown_and_removed(run, fake) -> None:
     """Metadata is KEY=TEXT; the id is what a sender needs."""
     fake.others["POST", "/api/v1/clients"] = WEB

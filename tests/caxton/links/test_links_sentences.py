@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors import ActorSystem
 from caxton.agents.directory import Directory
 from caxton.errors import (
     AgentFailed,
@@ -44,6 +45,7 @@ from caxton.links.wire import (
 )
 from caxton.message import encode, make_message
 from caxton.routing.accepted import Accepted
+from caxton.routing.breakers import Breakers
 from caxton.routing.delivery import Delivery
 from caxton.routing.retries import Retrying
 from caxton.types import new_id
@@ -80,7 +82,7 @@ SENTENCES = [
     Refused([(1, "QUEUE_FULL", {"depth": 1})]),
     Replies([msgspec.Raw(RAW)]),
     Deliver([(1, 2, B, b"", msgspec.Raw(RAW))]),
-    Settled([(1, A, [RAW])], [(2, A, "AGENT_FAILED", {}, "tb")]),
+    Settled([(1, A, [RAW])], [(2, A, "AGENT_FAILED", {}, "tb")], {A: 1_500}),
     Query(1, "stats", {}),
     Answer(1, {"a": 1}),
     Notice("event", ["a", "b", "c"]),
@@ -239,14 +241,17 @@ async def test_a_repeated_delivery_is_handled_once_and_answered_again() -> None:
     inbound.take(deliver(1, 2))
     inbound.take(deliver(1))
     assert [one.sequence for one in agents.put_in] == [1, 2]
+    agents.put_in[0].took_s = 2.5
     agents.put_in[0].done([MESSAGE])
     agents.put_in[1].failed(AgentFailed(agent="a", attempts=1, reason="r"), "tb")
     await turns()
     assert sent[0].done == [(1, MESSAGES[1].message_id, [RAW])]
+    assert sent[0].took_ms == {MESSAGES[1].message_id: 2_500}
     assert sent[0].failed[0][:3] == (2, MESSAGES[2].message_id, "AGENT_FAILED")
     inbound.take(deliver(1, 2))
     await turns()
     assert sent[1].done == [(1, MESSAGES[1].message_id, [RAW])]
+    assert sent[1].took_ms == {}
     assert [one.sequence for one in agents.put_in] == [1, 2, 2]
 
 
@@ -270,7 +275,7 @@ async def test_a_number_that_another_message_had_is_not_taken_for_it() -> None:
     ]
 
 
-def test_a_late_report_settles_only_its_own_message() -> None:
+async def test_a_late_report_settles_only_its_own_message() -> None:
     """The number may be that of another message by now."""
     sent: list[int] = []
 
@@ -294,6 +299,10 @@ def test_a_late_report_settles_only_its_own_message() -> None:
         other=lambda one: None,
         retries=Retrying(100),
         offline_limit=10,
+        breakers=Breakers(
+            ActorSystem("links"), lambda: 0, threshold=3, timeout_ms=5_000, changed=lambda one: None
+        ),
+        slow_s=60.0,
         now_ms=lambda: 0,
     )
     mine = accepted(7, Router())

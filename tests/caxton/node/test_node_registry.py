@@ -115,3 +115,48 @@ async def test_the_blocking_client_asks_the_same(tmp_path: Path) -> None:
                 assert isinstance(registry.routes(), list)
 
         await asyncio.to_thread(ask)
+
+
+ILL = """---
+name: Ill
+python: ill:Ill
+capabilities: [illness]
+---
+Fails each time.
+"""
+ILL_CODE = """
+from caxton import Agent
+
+
+class Ill(Agent):
+    def handle(self, message, context):
+        raise RuntimeError("ill")
+"""
+
+
+async def test_breakers_are_seen_and_reset(tmp_path: Path) -> None:
+    """Through the REST API, by both clients."""
+    settings = config(tmp_path, breaker_threshold=1)
+    (settings.agents / "Ill.md").write_text(ILL)
+    (settings.agents / "ill.py").write_text(ILL_CODE)
+    async with Node(settings, api=True) as node, AsyncClient(node.url) as client:
+        assert await client.registry.breakers() == []
+        await client.send("x", to="Ill")
+        async with asyncio.timeout(20):
+            while "open" not in [one.state for one in await client.registry.breakers()]:
+                await asyncio.sleep(0.01)
+        (seen,) = await client.registry.breakers()
+        assert (seen.agent, seen.failures) == ("Ill", 1)
+        assert "RuntimeError: ill" in seen.reason
+        assert seen.until > seen.since
+        assert [one.state for one in await client.registry.reset_breaker("Ill")] == ["open"]
+        assert await client.registry.reset_breaker("Echo") == []
+        with pytest.raises(AgentNotFound):
+            await client.registry.reset_breaker("no such agent")
+
+        def blocking() -> None:
+            with Client(node.url) as other:
+                assert other.registry.breakers()[0].agent == "Ill"
+                assert other.registry.reset_breaker("Ill")[0].agent == "Ill"
+
+        await asyncio.to_thread(blocking)

@@ -229,3 +229,29 @@ async def test_history_comes_in_pages(make_engine: Make) -> None:
     assert found == [["4", "5", "6"], ["1", "2", "3"], ["0"]]
     with pytest.raises(ConversationNotFound):
         desk.detail(new_id())
+
+
+async def test_a_fault_of_the_node_costs_one_message(make_engine: Make) -> None:
+    """What cannot be passed on becomes a dead letter; its conversation goes on."""
+    engine = make_engine({"work": lambda message, context: reply("done")})
+    key = new_id()
+    router = engine.shard.router
+    resolve = router.resolve
+
+    def broken(accepted: Any, record: Any) -> None:
+        if accepted.message.text == "bad":
+            raise RuntimeError("a fault")
+        resolve(accepted, record)
+
+    router.resolve = broken  # type: ignore[method-assign]  # stands for a fault of ours
+    engine.submit(
+        engine.message("work", content="bad", conversation_id=key),
+        engine.message("work", content="good", conversation_id=key),
+    )
+    await engine.settled()
+    assert ("inform", "done") in engine.texts(key)
+    assert "failure" in acts(engine, key)
+    (letter,) = engine.shard.dead_letters.newest(2)
+    assert letter.reason == "INTERNAL_ERROR"
+    sequence = int(letter.id.partition("-")[2])
+    assert "a fault" in engine.shard.dead_letters.detail(sequence).traceback

@@ -1,0 +1,25 @@
+"""Where deliveries go: the agents of this process, and the other shards."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from caxton.routing.accepted import Accepted, Handling
+
+__all__ = ["LocalAgents", "RemoteShards"]
+
+
+class LocalAgents(Protocol):
+    """The agents of this process."""
+
+    def put(self, agent_id: bytes, handling: Handling) -> bool:
+        """Give a message to an agent's mailbox; False when it is not here."""
+        ...
+
+
+class RemoteShards(Protocol):
+    """The other shards."""
+
+    def deliver(self, shard: int, accepted: Accepted) -> None:
+        """Have the agent's shard handle it; the outcome comes back as done or failed."""
+        ...
