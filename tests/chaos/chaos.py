@@ -1,0 +1,258 @@
+"""A node under load while its processes are killed and stopped; nothing acknowledged may be lost.
+
+Run it for long with ``python tests/chaos/chaos.py --kills 1000``; CI runs the short form. The seed
+is printed: the same seed does the same harm in the same order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:] = [str(ROOT), str(HERE), str(ROOT / "tests" / "process"), *sys.path]
+
+from chaos_checker import Handled, Report, check
+from chaos_nemesis import Nemesis
+from conftest_process import RunningNode, lives
+
+from caxton.api.drafts import draft
+from caxton.client import AsyncClient
+from caxton.errors import CaxtonError
+from caxton.message import DeliveryOptions
+from caxton.types import format_id, new_id
+
+__all__ = ["Chaos", "run"]
+
+AGENTS = 4
+FILE = """---
+name: Recorder-{n}
+capabilities: [recording]
+python: recording:Recording
+---
+Writes down what it handles, and answers.
+"""
+CODE = """
+import os
+from pathlib import Path
+
+from caxton import Agent
+
+OUT = os.open(Path(__file__).parent.parent / "handled.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+class Recording(Agent):
+    def handle(self, message, context):
+        line = f"{message.conversation_id.hex()} {message.text} {message.message_id.hex()}\\n"
+        os.write(OUT, line.encode())
+        return "done"
+"""
+OPTIONS = DeliveryOptions(max_retries=10)
+
+
+class Chaos:
+    """One node, hurt while it works.
+
+    Args:
+        folder: of its data and agents.
+        shards: router processes.
+        durability: ``disk`` or ``process``; both survive every SIGKILL.
+        conversations: how many there are at once; each sends one message after the other.
+    """
+
+    def __init__(
+        self, folder: Path, *, shards: int = 2, durability: str = "process", conversations: int = 64
+    ) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = str(listener.getsockname()[1])
+        self._arguments = ("--shards", str(shards), "--durability", durability, "--port", port)
+        agents = folder / "examples" / "agents"
+        agents.mkdir(parents=True)
+        (agents / "recording.py").write_text(CODE)
+        for n in range(AGENTS):
+            (agents / f"Recorder-{n}.md").write_text(FILE.format(n=n))
+        self.node = RunningNode(folder, *self._arguments)
+        self._numbers = {format_id(new_id()): 0 for _ in range(conversations)}
+        self.sent: dict[str, int] = {}
+        self.acknowledged: list[str] = []
+        self.refusals = 0
+
+    def family(self) -> list[psutil.Process]:
+        """The supervisor's children."""
+        try:
+            return self.node.family()
+        except psutil.Error:
+            return []
+
+    def restart(self) -> None:
+        """Kill the supervisor alone: the others have to end by themselves; then start the node."""
+        family = self.family()
+        self.node.process.kill()
+        self.node.process.wait(10)
+        if self.node.process.stderr is not None:
+            self.node.process.stderr.close()
+        deadline = time.monotonic() + 30
+        while any(lives(one) for one in family):
+            if time.monotonic() > deadline:
+                raise AssertionError("processes outlive their supervisor")
+            time.sleep(0.02)
+        self.node = RunningNode(self.folder, *self._arguments)
+
+    async def load(self, stop: asyncio.Event) -> None:
+        """One message of each conversation after the other, each until it is acknowledged."""
+        waiting: dict[str, dict[str, Any]] = {}
+        url = self.node.url
+        async with AsyncClient(url, timeout=5.0, retry=30.0) as client:
+            while not stop.is_set() or waiting:
+                for key in self._numbers:
+                    if key not in waiting and not stop.is_set():
+                        waiting[key] = self._next(key)
+                bodies = list(waiting.values())
+                try:
+                    outcomes = await client.send_many(bodies)
+                except CaxtonError:
+                    self.refusals += 1
+                    await asyncio.sleep(0.05)
+                    continue
+                for body, outcome in zip(bodies, outcomes, strict=True):
+                    if isinstance(outcome, CaxtonError):
+                        self.refusals += 1
+                    else:
+                        self.acknowledged.append(body["message_id"].replace("-", ""))
+                        del waiting[body["conversation_id"]]
+                await asyncio.sleep(0.005)
+
+    def _next(self, key: str) -> dict[str, Any]:
+        number = self._numbers[key]
+        self._numbers[key] = number + 1
+        body = draft(
+            str(number),
+            to=f"Recorder-{int(key[-4:], 16) % AGENTS}",
+            conversation_id=key,
+            options=OPTIONS,
+        )
+        self.sent[body["message_id"].replace("-", "")] = number
+        return body
+
+    def handled(self) -> list[Handled]:
+        """What the agents wrote down, in order."""
+        file = self.folder / "examples" / "handled.txt"
+        lines = file.read_text().split("\n") if file.exists() else []
+        return [
+            Handled(key, int(number), message_id)
+            for key, number, message_id in (line.split() for line in lines if line)
+        ]
+
+    async def answers(self) -> list[str]:
+        """What each answer in the conversations answers."""
+        found: list[str] = []
+        async with AsyncClient(self.node.url, timeout=20.0, retry=20.0) as client:
+            for key in self._numbers:
+                before = 0
+                while True:
+                    page = await client.conversation(key, before=before)
+                    found += [
+                        one.message["in_reply_to"].replace("-", "")
+                        for one in page.messages
+                        if one.message["performative"] == "inform"
+                    ]
+                    before = page.before
+                    if not before:
+                        break
+        return found
+
+    async def settled(self, timeout_s: float = 120.0) -> None:
+        """Wait until everything acknowledged was handled and nothing is pending."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            done = {one.message_id for one in self.handled()}
+            if done.issuperset(self.acknowledged) and not await self._pending():
+                return
+            await asyncio.sleep(0.2)
+
+    async def _pending(self) -> int:
+        async with AsyncClient(self.node.url, timeout=10.0, retry=10.0) as client:
+            return sum(one.pending for one in (await client.node()).shards)
+
+    async def dead_letters(self) -> int:
+        """How many there are: none of these messages has a reason to fail."""
+        async with AsyncClient(self.node.url, timeout=10.0, retry=10.0) as client:
+            return len(await client.dead_letters())
+
+    def end(self) -> None:
+        """Stop the node."""
+        with contextlib.suppress(psutil.Error):
+            self.node.end()
+
+
+async def run(chaos: Chaos, kills: int, seed: int, pause_s: float) -> tuple[Report, Nemesis, int]:
+    """Hurt a node under load until ``kills`` processes were killed; then check what came of it."""
+    nemesis = Nemesis(chaos, seed)
+    stop = asyncio.Event()
+    load = asyncio.get_running_loop().create_task(chaos.load(stop))
+    try:
+        while nemesis.kills < kills:
+            await asyncio.to_thread(nemesis.harm, pause_s)
+            if load.done():
+                load.result()
+    finally:
+        stop.set()
+        await asyncio.wait_for(load, 120)
+    await chaos.settled()
+    answers = await chaos.answers()
+    dead = await chaos.dead_letters()
+    return check(chaos.sent, chaos.acknowledged, chaos.handled(), answers), nemesis, dead
+
+
+def main() -> int:
+    """The long form: one line of figures, and exit code 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--durability", choices=("disk", "process"), default="process")
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds between two harms, most")
+    given = parser.parse_args()
+    print(f"seed {given.seed}", file=sys.stderr, flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="caxton-chaos-"))
+    chaos = Chaos(folder, shards=given.shards, durability=given.durability)
+    started = time.monotonic()
+    try:
+        report, nemesis, dead = asyncio.run(run(chaos, given.kills, given.seed, given.pause))
+    finally:
+        chaos.end()
+    figures = {
+        "seed": given.seed,
+        "seconds": round(time.monotonic() - started),
+        "harms": dict(nemesis.done),
+        "kills": nemesis.kills,
+        "dead_letters": dead,
+        "refusals": chaos.refusals,
+        "faults": report.faults,
+        **{name: value for name, value in asdict(report).items() if isinstance(value, int)},
+    }
+    print(json.dumps(figures))
+    if report.faults or dead:
+        print(f"kept for a look: {folder}", file=sys.stderr)
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
