@@ -323,11 +323,15 @@ class Gateway:
 
     async def retry_dead_letter(self, letter_id: str) -> DeadLetterView:
         """Have its message handled once more."""
+        letter = (await self.dead_letter(letter_id)).letter
+        await self.registry.audit("dead_letter.retried", letter.id, letter.message_id)
         found = await self._of_letter("dead_letter_retry", letter_id)
         return msgspec.convert(found, DeadLetterView)
 
     async def discard_dead_letter(self, letter_id: str) -> DeadLetterView:
         """Remove it for good."""
+        letter = (await self.dead_letter(letter_id)).letter
+        await self.registry.audit("dead_letter.discarded", letter.id, letter.message_id)
         found = await self._of_letter("dead_letter_discard", letter_id)
         return msgspec.convert(found, DeadLetterView)
 

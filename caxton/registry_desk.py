@@ -68,9 +68,15 @@ class RegistryDesk:
         """Close an agent's breakers now: it gets messages again. They are shown as they were."""
         text = format_id(agent_id)
         before = [one for one in await self.breakers() if one.agent_id == text]
+        if before:
+            await self.audit("breaker.reset", before[0].agent, text)
         for one in before:
             await self._ask(one.shard, "breaker_reset", {"id": agent_id})
         return before
+
+    async def audit(self, kind: str, subject: str, detail: str = "") -> None:
+        """Note in the audit trail what an operator is about to do."""
+        await self._ask(0, "registry_audit", {"kind": kind, "subject": subject, "detail": detail})
 
     # --- capabilities ------------------------------------------------------------------------
 

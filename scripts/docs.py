@@ -12,6 +12,7 @@ from caxton.config.rules import RULES
 from caxton.conversations.protocols.protocol import Role
 from caxton.conversations.protocols.tables import PROTOCOLS
 from caxton.errors import ERRORS
+from caxton.storage.audit import AUDIT_EVENTS
 from caxton.types import BOUNDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -209,7 +210,30 @@ def lifecycle() -> str:
     return "\n".join(rows) + "\n"
 
 
+def audit() -> str:
+    """Every event of the audit trail."""
+    rows = [
+        "# The audit trail\n",
+        (
+            "A node writes down what came, changed and went, in the transaction of the change. "
+            "Each record has a number, the time, the event, what it is about, and the SHA-256 of "
+            "the record before it with its own fields: a record that is changed, removed or put in "
+            "between breaks the chain. `caxton audit show` lists, `caxton audit verify` checks; "
+            "both read the data folder, whether its node runs or not.\n"
+        ),
+        (
+            "Who can write the data folder can cut the end off, or write the whole chain anew. "
+            "Keep the head that `verify` prints somewhere else, and give it back with `--head`.\n"
+        ),
+        "| event | when |",
+        "|---|---|",
+    ]
+    rows += [f"| `{name}` | {text} |" for name, text in AUDIT_EVENTS.items()]
+    return "\n".join(rows) + "\n"
+
+
 PAGES = {
+    "audit.md": audit,
     "agent-lifecycle.md": lifecycle,
     "errors.md": errors,
     "protocols.md": protocols,

@@ -65,6 +65,7 @@ class Keeper:
             "registry_client": self.client,
             "registry_client_removed": self.client_removed,
             "registry_beat": self.beat,
+            "registry_audit": self.audit,
         }
 
     async def answer(self, name: str, arguments: dict[str, Any]) -> Any:
@@ -153,6 +154,10 @@ class Keeper:
     def beat(self, shard: int, agents: int) -> None:
         """A shard lives, and so many of its agents run."""
         self._write([BeatRecord(shard, now_ms(), agents)])
+
+    def audit(self, kind: str, subject: str, detail: str = "") -> None:
+        """Note what an operator did."""
+        self._registry.audit(kind, subject, detail)
 
     # --- capabilities and clients ------------------------------------------------------------
 

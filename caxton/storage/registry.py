@@ -7,19 +7,22 @@ so a lost notice costs nothing.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import lmdb
 import msgspec
 
 from caxton.agents.definition import AgentDefinition
-from caxton.storage.entries import Entry, entry_key
+from caxton.message import now_ms
+from caxton.storage.audit import append
+from caxton.storage.entries import ClientRecord, Entry, StateRecord, StrategyRecord, entry_key
 from caxton.storage.environment import Environment, storage_errors
-from caxton.types import new_id
+from caxton.types import format_id, new_id
 
 __all__ = ["AgentRecord", "Registry", "ReloadRecord"]
 
-TABLES = ("agents", "changes", "entries", "entry_changes", "node")
+TABLES = ("agents", "audit", "changes", "entries", "entry_changes", "node")
 _REVISION = struct.Struct(">Q")
 MAP_BYTES = 4 * 1024**3
 
@@ -73,6 +76,49 @@ class AgentRecord(msgspec.Struct, array_like=True, frozen=True):
         return self.definition is not None and not self.removed
 
 
+AuditEvent = tuple[str, str, str]
+"""Kind, subject, detail."""
+
+
+def _agent_events(before: AgentRecord | None, record: AgentRecord) -> Iterator[AuditEvent]:
+    name, reload = record.name, record.reload
+    there = before is not None and before.in_service
+    if record.removed:
+        if there:
+            yield "agent.deregistered", name, record.file
+    elif reload.state == "failed" and (before is None or before.reload.at != reload.at):
+        yield "agent.reload_failed", name, f"{record.file}: {reload.detail}"
+    elif record.definition is not None:
+        detail = f"{record.file} version {record.definition.version} {record.fingerprint}"
+        if not there:
+            yield "agent.registered", name, detail
+        elif before is not None and before.fingerprint != record.fingerprint:
+            yield "agent.changed", name, detail
+
+
+def _state_events(before: Entry | None, entry: StateRecord, name: str) -> Iterator[AuditEvent]:
+    known = before if isinstance(before, StateRecord) else None
+    state = known.state if known else "unloaded"
+    if state != entry.state:
+        why = f": {entry.reason}" if entry.reason else ""
+        yield "agent.state", name, f"{state} → {entry.state}{why}"
+    if entry.stopped != (known is not None and known.stopped):
+        yield ("agent.held" if entry.stopped else "agent.released"), name, ""
+
+
+def _entry_events(
+    before: Entry | None, entry: ClientRecord | StrategyRecord
+) -> Iterator[AuditEvent]:
+    if isinstance(entry, StrategyRecord):
+        yield "capability.strategy", entry.capability, entry.strategy or "the node's default"
+    elif entry.removed:
+        yield "client.deregistered", entry.name, format_id(entry.id)
+    else:
+        there = isinstance(before, ClientRecord) and not before.removed
+        kind = "client.changed" if there else "client.registered"
+        yield kind, entry.name, format_id(entry.id)
+
+
 class _Numbered(msgspec.Struct, array_like=True, frozen=True):
     revision: int
     entry: Entry
@@ -99,17 +145,20 @@ class Registry:
         revision = self.revision
         stored = []
         agents, changes = self._env.tables["agents"], self._env.tables["changes"]
+        told: list[AuditEvent] = []
         with storage_errors("registry"), self._env.lmdb.begin(write=True) as txn:
             for record in records:
                 before = txn.get(record.id, db=agents)
-                if before is not None:
-                    old = self._decoder.decode(before).revision
-                    txn.delete(_REVISION.pack(old), db=changes)
+                known = None if before is None else self._decoder.decode(before)
+                if known is not None:
+                    txn.delete(_REVISION.pack(known.revision), db=changes)
+                told += _agent_events(known, record)
                 revision += 1
                 numbered = msgspec.structs.replace(record, revision=revision)
                 txn.put(record.id, self._encode(numbered), db=agents)
                 txn.put(_REVISION.pack(revision), record.id, db=changes)
                 stored.append(numbered)
+            append(txn, self._env, told, now_ms())
         self.revision = revision
         return stored
 
@@ -129,19 +178,35 @@ class Registry:
     def put(self, entries: Sequence[Entry]) -> int:
         """Store entries under new revisions, in one transaction; returns the last revision."""
         revision = self.entry_revision
+        told: list[AuditEvent] = []
         table, changes = self._env.tables["entries"], self._env.tables["entry_changes"]
         with storage_errors("registry"), self._env.lmdb.begin(write=True) as txn:
             for entry in entries:
                 key = entry_key(entry)
                 before = txn.get(key, db=table)
-                if before is not None:
-                    old = self._entries.decode(before).revision
-                    txn.delete(_REVISION.pack(old), db=changes)
+                known = None if before is None else self._entries.decode(before)
+                if known is not None:
+                    txn.delete(_REVISION.pack(known.revision), db=changes)
+                if isinstance(entry, StateRecord):
+                    name = self._name(txn, entry.id)
+                    told += _state_events(known.entry if known else None, entry, name)
+                elif isinstance(entry, ClientRecord | StrategyRecord):
+                    told += _entry_events(known.entry if known else None, entry)
                 revision += 1
                 txn.put(key, self._encode(_Numbered(revision, entry)), db=table)
                 txn.put(_REVISION.pack(revision), key, db=changes)
+            append(txn, self._env, told, now_ms())
         self.entry_revision = revision
         return revision
+
+    def audit(self, kind: str, subject: str, detail: str = "") -> None:
+        """Note in the audit trail what changes nothing here."""
+        with storage_errors("registry"), self._env.lmdb.begin(write=True) as txn:
+            append(txn, self._env, [(kind, subject, detail)], now_ms())
+
+    def _name(self, txn: lmdb.Transaction, agent_id: bytes) -> str:
+        raw = txn.get(agent_id, db=self._env.tables["agents"])
+        return format_id(agent_id) if raw is None else self._decoder.decode(raw).name
 
     def entries_since(self, revision: int) -> tuple[int, list[Entry]]:
         """The entries that changed after ``revision``, oldest change first, and the last one's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -134,6 +135,13 @@ async def test_an_agent_is_drained_and_started_under_load(start_node: Start) -> 
     assert set(found) == wanted
     async with AsyncClient(node.url) as client:
         assert await client.dead_letters() == []
+    told = (await asyncio.to_thread(node.caxton, "audit", "show", "-o", "jsonl")).stdout
+    assert {"agent.registered", "agent.held", "agent.released", "agent.state"} <= {
+        json.loads(line)["event"] for line in told.splitlines()
+    }
+    assert (
+        "each as it was written" in (await asyncio.to_thread(node.caxton, "audit", "verify")).stdout
+    )
     assert node.end() == 0
 
 
