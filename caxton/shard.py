@@ -25,6 +25,7 @@ from caxton.conversations.desk import ConversationDesk
 from caxton.errors import CaxtonError, InternalError, NodeNotReady
 from caxton.message import Message, decode
 from caxton.moments import format_time
+from caxton.observe.histogram import Histogram
 from caxton.registry_views import BreakerView
 from caxton.routing.dead_letters import DeadLetterDesk
 from caxton.routing.ports import RemoteShards
@@ -33,7 +34,7 @@ from caxton.routing.submission import Submission
 from caxton.storage.journal import Journal
 from caxton.storage.registry import AgentRecord, Registry
 from caxton.types import format_id, parse_id
-from caxton.views import AgentView, ReloadView, ShardView
+from caxton.views import LATENCY_US, AgentView, LatencyView, ReloadView, ShardView
 
 __all__ = ["RemoteQueries", "Shard"]
 
@@ -259,6 +260,12 @@ class Shard:
             routing_p99_us=router.routing_us.quantile(0.99),
             ack_p50_us=router.ack_us.quantile(0.5),
             ack_p99_us=router.ack_us.quantile(0.99),
+            routing=_latency(router.routing_us),
+            ack=_latency(router.ack_us),
+            commit=_latency(commit.commit_us),
+            errors=dict(counters.errors),
+            conversations_opened=router.conversations.opened,
+            store_bytes=self.journal.used_bytes,
             actors=len(self.system),
             actor_failures=counts.failures,
             actor_restarts=counts.restarts,
@@ -358,6 +365,11 @@ class Shard:
         await self.roster.drain(timeout_s * 0.6)
         await self.router.close(timeout_s * 0.3)
         await self.system.stop(max(0.1, timeout_s * 0.1))
+
+
+def _latency(histogram: Histogram) -> LatencyView:
+    up_to = tuple(histogram.up_to(LATENCY_US))
+    return LatencyView(histogram.count, histogram.total, up_to)
 
 
 def failure_of(error: BaseException) -> CaxtonError:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 __all__ = [
+    "LATENCY_US",
     "PAGE",
     "Ack",
     "AgentView",
@@ -18,6 +19,7 @@ __all__ = [
     "DeadLetterDetail",
     "DeadLetterView",
     "Event",
+    "LatencyView",
     "MessageView",
     "NodeView",
     "ProcessView",
@@ -186,6 +188,22 @@ class ProcessView(msgspec.Struct, frozen=True):
     cpu_seconds: float = 0.0
 
 
+LATENCY_US = (
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000,
+)  # fmt: skip
+"""Upper bounds of the buckets of a latency, in microseconds."""
+
+
+class LatencyView(msgspec.Struct, frozen=True):
+    """The distribution of a latency since its process started."""
+
+    count: int = 0
+    total_us: int = 0
+    up_to: tuple[int, ...] = ()
+    """How many were at most each bound of ``LATENCY_US``, to within an eighth of the bound."""
+
+
 class ShardView(msgspec.Struct, frozen=True):
     """Counters and latencies of one shard. Totals count since its process started."""
 
@@ -211,6 +229,14 @@ class ShardView(msgspec.Struct, frozen=True):
     ack_p50_us: int = 0
     """Accepted to acknowledged at the node's durability."""
     ack_p99_us: int = 0
+    routing: LatencyView = LatencyView()
+    ack: LatencyView = LatencyView()
+    commit: LatencyView = LatencyView()
+    errors: dict[str, int] = {}
+    """Error code to messages that were refused or failed with it."""
+    conversations_opened: int = 0
+    store_bytes: int = 0
+    """Of its LMDB store that are in use."""
     actors: int = 0
     """Actors alive: agents, conversations and what serves them."""
     actor_failures: int = 0

@@ -11,11 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from caxton.views import AgentView, NodeView, ShardView
+from caxton.views import LATENCY_US, AgentView, LatencyView, NodeView, ShardView
 
 __all__ = ["AGENT_METRICS", "METRICS", "MetricRow", "documented", "exposition"]
 
@@ -50,6 +55,9 @@ METRICS: tuple[MetricRow, ...] = (
     MetricRow("caxton_messages_pending_limit", "Most that may be pending", "gauge",
               "pending_limit"),
     MetricRow("caxton_conversations", "Conversations in memory", "gauge", "conversations"),
+    MetricRow("caxton_conversations_opened", "Conversations begun", "counter",
+              "conversations_opened"),
+    MetricRow("caxton_store_bytes", "Of the shard's store in use", "gauge", "store_bytes"),
     MetricRow("caxton_journal_messages", "Messages in the journal", "gauge", "journal_messages"),
     MetricRow("caxton_commit_p99_seconds", "Commit, 99th percentile", "gauge", "commit_p99_us",
               1e-6),
@@ -99,6 +107,24 @@ AGENT_METRICS: tuple[MetricRow, ...] = (
 """By agent."""
 
 
+@dataclass(frozen=True, slots=True)
+class LatencyRow:
+    """One histogram of the table."""
+
+    name: str
+    help: str
+    field: str
+    """Field of ``ShardView``."""
+
+
+LATENCIES: tuple[LatencyRow, ...] = (
+    LatencyRow("caxton_message_routing_seconds", "Accepted to the agent's mailbox", "routing"),
+    LatencyRow("caxton_durable_ack_seconds", "Accepted to acknowledged", "ack"),
+    LatencyRow("caxton_commit_seconds", "One commit of the journal", "commit"),
+)
+"""By shard, in buckets from 0.1 ms to 10 s."""
+
+
 class _Collector(Collector):
     def __init__(
         self,
@@ -116,6 +142,17 @@ class _Collector(Collector):
             yield _family(row, "shard", [(str(one.shard), one) for one in self._node.shards])
         for row in AGENT_METRICS:
             yield self._by_agent(row)
+        for latency in LATENCIES:
+            yield self._latency(latency)
+        errors = CounterMetricFamily(
+            "caxton_errors", "Messages refused or failed, by error code", labels=["code"]
+        )
+        codes: Counter[str] = Counter()
+        for shard in self._node.shards:
+            codes.update(shard.errors)
+        for code, count in sorted(codes.items()):
+            errors.add_metric([code], count)
+        yield errors
         states = GaugeMetricFamily("caxton_agents", "Agents by state", labels=["state"])
         for state, count in sorted(Counter(one.state for one in self._agents).items()):
             states.add_metric([state], count)
@@ -148,6 +185,18 @@ class _Collector(Collector):
             cpu.add_metric([process.name], process.cpu_seconds)
         yield from (restarts, memory, cpu)
 
+    def _latency(self, row: LatencyRow) -> Metric:
+        family = HistogramMetricFamily(row.name, row.help, labels=["shard"])
+        for shard in self._node.shards:
+            view: LatencyView = getattr(shard, row.field)
+            buckets = [
+                (str(bound / 1e6), count)
+                for bound, count in zip(LATENCY_US, view.up_to, strict=False)
+            ]
+            buckets.append(("+Inf", view.count))
+            family.add_metric([str(shard.shard)], buckets, sum_value=view.total_us / 1e6)
+        return family
+
     def _by_agent(self, row: MetricRow) -> Metric:
         shown = [one for one in self._agents if one.name != OTHER][:MAX_AGENTS]
         family = _family(row, "agent", [(one.name, one) for one in shown])
@@ -172,6 +221,7 @@ def documented() -> list[tuple[str, str, str, str]]:
     bare = NodeView("", "", "ready", "", 0, "", 0, "disk", "", "", "", 0, (), ())
     labels = dict.fromkeys((row.name for row in METRICS), "shard")
     labels |= dict.fromkeys((row.name for row in AGENT_METRICS), "agent")
+    labels |= dict.fromkeys((row.name for row in LATENCIES), "shard, le")
     return [
         (
             family.name + ("_total" if family.type == "counter" else ""),

@@ -69,6 +69,8 @@ class OpenConversations:
         self._settled = 0
         self._rested = 0
         """What changed before these is to be written, however little else happens."""
+        self.opened = 0
+        """Conversations that were begun."""
         self.unfinished = False
         """Whether the last commit had no room for all snapshots that were due."""
         self._deadlines: list[tuple[int, bytes]] = []
@@ -111,7 +113,10 @@ class OpenConversations:
         key = message.conversation_id
         found = self._open.get(key)
         if found is None:
-            record = self.peek(key) or ConversationRecord.begin(message)
+            record = self.peek(key)
+            if record is None:
+                record = ConversationRecord.begin(message)
+                self.opened += 1
             found = self._open_one(key, record)
         return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = ["Histogram"]
 
 _SUB = 8
@@ -50,6 +52,18 @@ class Histogram:
         shift = (index >> 3) - 1
         base = index - (shift << 3)
         return ((base + 1) << shift) - 1
+
+    def up_to(self, bounds: Sequence[int]) -> list[int]:
+        """How many values are at most each of ``bounds``, which rise."""
+        found: list[int] = []
+        known = sorted(self.buckets)
+        position = count = 0
+        for bound in bounds:
+            while position < len(known) and self._upper(known[position]) <= bound:
+                count += self.buckets[known[position]]
+                position += 1
+            found.append(count)
+        return found
 
     def clear(self) -> None:
         """Start again."""

@@ -182,7 +182,7 @@ class Router:
             try:
                 message = decode(raw)
             except ValidationError as error:
-                self.counters.refused += 1
+                self.counters.refuse(error)
                 origin.refused(reference, error)
             else:
                 self._admit(message, bytes(raw), origin, reference, submission.wait, now)
@@ -208,7 +208,7 @@ class Router:
             return
         refusal = self.admission.refusal(message, self.commit.failure, now)
         if refusal is not None:
-            self.counters.refused += 1
+            self.counters.refuse(refusal)
             origin.refused(reference, refusal)
             return
         if wait:
@@ -311,7 +311,7 @@ class Router:
     def violated(self, accepted: Accepted, error: CaxtonError) -> None:
         """The act does not fit its conversation: NOT_UNDERSTOOD to its sender."""
         if self.journal.mark(accepted.sequence):
-            self.counters.failed += 1
+            self.counters.fail(error)
             self.emit(self.answers.about(accepted.message, Performative.NOT_UNDERSTOOD, error))
             self.commit.kick()
 
@@ -372,7 +372,7 @@ class Router:
         )
         if not self.journal.bury(letter):
             return
-        self.counters.failed += 1
+        self.counters.fail(error)
         self.counters.dead_letters += 1
         self._event("dead_letter", format_id(accepted.message.message_id), str(error))
         self.emit(self.answers.about(accepted.message, Performative.FAILURE, error))

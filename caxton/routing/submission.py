@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from caxton.errors import CaxtonError
 from caxton.message import Message
 from caxton.observe.histogram import Histogram
 from caxton.routing.accepted import Origin
@@ -32,6 +33,18 @@ class Counters(msgspec.Struct):
     duplicates: int = 0
     refused: int = 0
     dead_letters: int = 0
+    errors: dict[str, int] = {}
+    """Error code to messages that were refused or failed with it."""
+
+    def refuse(self, error: CaxtonError) -> None:
+        """A message was refused."""
+        self.refused += 1
+        self.errors[error.code] = self.errors.get(error.code, 0) + 1
+
+    def fail(self, error: CaxtonError) -> None:
+        """A message failed for good."""
+        self.failed += 1
+        self.errors[error.code] = self.errors.get(error.code, 0) + 1
 
 
 class Owed:

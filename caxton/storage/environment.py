@@ -113,6 +113,12 @@ class Environment:
         with storage_errors(self.name), self.lmdb.begin(buffers=False) as reading:
             return reading.get(key, db=self.tables[table])
 
+    @property
+    def used_bytes(self) -> int:
+        """Of its file up to the last page that was ever used."""
+        info, pages = self.lmdb.info(), self.lmdb.stat()["psize"]
+        return int((info["last_pgno"] + 1) * pages)
+
     def close(self) -> None:
         """Close it; nothing of it may be used afterwards."""
         self.lmdb.close()

@@ -85,6 +85,11 @@ class Journal:
         return self._env.name
 
     @property
+    def used_bytes(self) -> int:
+        """Of the store's file that are in use."""
+        return self._env.used_bytes
+
+    @property
     def pending(self) -> int:
         """Messages accepted and not marked."""
         return len(self._pending)

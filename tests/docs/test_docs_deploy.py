@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from caxton import Config
+from caxton.api.metrics import documented
 from caxton.cli.commands.serve import serve
 from caxton.serve import EXIT_ADDRESS, EXIT_CONFIG, EXIT_GAVE_UP, EXIT_STORAGE
 
@@ -65,3 +66,41 @@ def test_the_image_is_made_of_what_there_is() -> None:
     assert port is not None
     assert f"EXPOSE {port[1]}" in text
     assert f"http://127.0.0.1:{port[1]}/ready" in text
+
+
+def scraped() -> set[str]:
+    """Every name that a scrape can have."""
+    found = set()
+    for name, kind, _, _ in documented():
+        ends = ("_bucket", "_count", "_sum") if kind == "histogram" else ("",)
+        found |= {name + end for end in ends}
+    return found
+
+
+def used(expression: str) -> set[str]:
+    return set(re.findall(r"caxton_[a-z0-9_]+", expression))
+
+
+def test_the_dashboard_shows_what_is_measured() -> None:
+    """Each panel has an id and a place of its own, and asks for metrics that there are."""
+    board = json.loads((DEPLOY / "grafana" / "caxton.json").read_text())
+    panels = board["panels"]
+    assert len({one["id"] for one in panels}) == len(panels) >= 12
+    assert len({(one["gridPos"]["x"], one["gridPos"]["y"]) for one in panels}) == len(panels)
+    for one in panels:
+        for target in one["targets"]:
+            assert used(target["expr"]), one["title"]
+            assert used(target["expr"]) <= scraped(), one["title"]
+
+
+def test_the_alerts_watch_what_is_measured() -> None:
+    """Each says what is wrong and what to do, by commands that there are."""
+    from ruamel.yaml import YAML
+
+    rules = YAML(typ="safe", pure=True).load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    (group,) = rules["groups"]
+    for rule in group["rules"]:
+        assert used(rule["expr"]) <= scraped(), rule["alert"]
+        assert used(rule["expr"]), rule["alert"]
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert {"summary", "action"} <= rule["annotations"].keys()

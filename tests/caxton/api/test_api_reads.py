@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from fake_entry import FakeEntry, agent_id, agent_view
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,6 +17,7 @@ from caxton.api.metrics import exposition
 from caxton.api.query import page_token
 from caxton.errors import ERRORS, NodeNotReady
 from caxton.types import format_id, new_id
+from caxton.views import LATENCY_US, LatencyView
 
 
 async def test_agents_come_in_pages(http, entry) -> None:
@@ -208,6 +210,26 @@ async def test_metrics_are_what_the_node_counts(http) -> None:
     assert found["caxton_agents", ("running",)] == 1
     assert found["caxton_http_requests_total", ("/health", "200")] == 1
     assert all(name.startswith("caxton_") for name, _ in found)
+
+
+async def test_latencies_are_histograms_and_errors_have_codes(entry: FakeEntry) -> None:
+    """Buckets count up to their bound, in seconds; errors of all shards are one series a code."""
+    node = await entry.status()
+    up_to = (0, 1, 2, *(3,) * (len(LATENCY_US) - 3))
+    shards = [
+        msgspec.structs.replace(
+            node.shards[0], shard=n, routing=LatencyView(4, 1_500, up_to), errors={"TIMEOUT": 2}
+        )
+        for n in range(2)
+    ]
+    text, _ = exposition(msgspec.structs.replace(node, shards=tuple(shards)), [], {})
+    found = _samples(text.decode())
+    bucket = "caxton_message_routing_seconds_bucket"
+    assert [found[bucket, (le, "1")] for le in ("0.0001", "0.00025", "0.0005", "10.0", "+Inf")] == [
+        0, 1, 2, 3, 4,
+    ]  # fmt: skip
+    assert found["caxton_message_routing_seconds_sum", ("0",)] == pytest.approx(0.0015)
+    assert found["caxton_errors_total", ("TIMEOUT",)] == 4
 
 
 async def test_agents_beyond_200_are_summed(entry: FakeEntry) -> None:

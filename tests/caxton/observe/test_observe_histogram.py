@@ -34,3 +34,18 @@ def test_nothing_counted_is_zero() -> None:
     assert histogram.quantile(0.01) == 0
     histogram.clear()
     assert histogram.quantile(0.5) == 0
+
+
+@given(st.lists(st.integers(0, 50_000_000), max_size=200))
+def test_counts_up_to_bounds(values: list[int]) -> None:
+    """Rising, within an eighth of the bound, and none lost in the end."""
+    histogram = Histogram()
+    for value in values:
+        histogram.add(value)
+    bounds = [100, 1_000, 50_000, 100_000_000]
+    found = histogram.up_to(bounds)
+    assert found == sorted(found)
+    assert found[-1] == len(values)
+    for bound, count in zip(bounds, found, strict=True):
+        assert sum(one <= bound * 0.87 for one in values) <= count
+        assert count <= sum(one <= bound for one in values)
