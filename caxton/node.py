@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from caxton.capability import Strategy
 from caxton.config import Config
 from caxton.errors import AddressInUse, CaxtonError, ConfigInvalid, NodeNotReady
 from caxton.gateway import Gateway
+from caxton.inbound import Inbound, Submitted, WhenFull
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Query, Submit
 from caxton.message import DeliveryOptions, Message, Performative, make_message
@@ -59,6 +60,7 @@ class Node:
         self._api = api
         self._stack = contextlib.AsyncExitStack()
         self._gateway: Gateway | None = None
+        self._inbound: Inbound | None = None
         self._supervisor: ProcessSupervisor | None = None
         self._status: NodeStatus | None = None
         self._events: list[tuple[str, str, str]] = []
@@ -363,6 +365,24 @@ class Node:
         if isinstance(outcome, CaxtonError):
             raise outcome
         return outcome
+
+    async def submit(self, message: Message, *, when_full: WhenFull = "wait") -> Submitted:
+        """Send a message on its way: its ids are there at once, its acknowledgement when awaited.
+
+        Raises:
+            QueueFull: there is no room, and ``when_full`` is ``raise``.
+            Timeout: there was none in 30 s.
+        """
+        if self._inbound is None:
+            self._inbound = Inbound.of(self.gateway, self.config.limits_inbound)
+            self._stack.push_async_callback(self._inbound.close)
+        return await self._inbound.submit(message, when_full)
+
+    async def submit_many(
+        self, messages: Iterable[Message], *, when_full: WhenFull = "wait"
+    ) -> list[Submitted]:
+        """Send messages on their way, in order. Raises as ``submit``; those before are sent."""
+        return [await self.submit(message, when_full=when_full) for message in messages]
 
     async def request(
         self,

@@ -40,6 +40,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout_ms: int = 60_000
     limits_message_bytes: int = TEN_MIB
     limits_pending: int = 1_000_000
+    limits_inbound: int = 1_000
     limits_agent_queue: int = 1_000
     limits_rate: int = 0
     limits_rate_burst: int = 0

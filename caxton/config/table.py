@@ -8,6 +8,7 @@ from caxton.config.setting import Setting, choice, flag, path, row, secret, text
 from caxton.types import (
     AgentQueueSize,
     Bound,
+    ChannelCapacity,
     CircuitBreakerThreshold,
     CircuitBreakerTimeoutMs,
     ConversationTimeoutMs,
@@ -66,6 +67,11 @@ SETTINGS: tuple[Setting, ...] = (
         "limits.pending",
         "Messages a shard holds that are accepted and not yet handled; more are refused.",
         Bound("limits.pending", int, 1_000, 10_000_000, unit="messages"),
+    ),
+    row(
+        "limits.inbound",
+        "Messages that code beside the node has on their way at a time; more wait, or are refused.",
+        ChannelCapacity,
     ),
     row(
         "limits.agent_queue",

@@ -53,7 +53,7 @@ class Submitter:
     """Submits messages to one shard.
 
     Args:
-        send: puts a sentence on the link; may raise when the link's buffer is full.
+        send: puts a sentence on the link; raises QueueFull when the link's buffer is full.
     """
 
     def __init__(self, send: Callable[[msgspec.Struct], None]) -> None:
@@ -79,7 +79,15 @@ class Submitter:
             index = offset if indexes is None else indexes[offset]
             self._open[first + offset] = _Open(raw, index, settle, wait=wait)
         self._next = first + len(raws)
-        self._frames(first, raws, wait=wait)
+        for part in chunks(raws, len):
+            try:
+                self._send(Submit(first, wait, [msgspec.Raw(raw) for raw in part]))
+            except CaxtonError as error:
+                # What did not go out is not kept to go out later: its caller is told.
+                for reference in range(first, self._next):
+                    self._settle(reference, error)
+                return
+            first += len(part)
 
     def _frames(self, first: int, raws: Sequence[bytes], *, wait: bool) -> None:
         for part in chunks(raws, len):

@@ -123,6 +123,27 @@ def test_ids_spread_evenly() -> None:
     assert min(counts) > 800
 
 
+def test_what_does_not_go_out_is_refused_and_forgotten() -> None:
+    """A full link: what went before stays open, the rest is told and never sent later."""
+    sent: list[Submit] = []
+    settled: list[tuple[int, object]] = []
+
+    def send(sentence: Submit) -> None:
+        if sent:
+            raise QueueFull(queue="link", depth=1, limit=1)
+        sent.append(sentence)
+
+    submitter = Submitter(send)  # type: ignore[arg-type]  # only submissions are sent
+    big = b"x" * (CHUNK_BYTES * 2 // 3)
+    submitter.submit([big] * 3, lambda index, outcome: settled.append((index, outcome)))
+    assert [index for index, _ in settled] == [1, 2]
+    assert all(isinstance(outcome, QueueFull) for _, outcome in settled)
+    assert len(submitter) == 1
+    submitter.acked(Acked(True, [sent[0].first, 1], []))
+    assert settled[2] == (0, Outcome(True, False))
+    assert len(submitter) == 0
+
+
 def test_a_submitter_settles_each_once_and_sends_the_rest_again() -> None:
     """After a replacement exactly what is unanswered goes out, under its old references."""
     sent: list[Submit] = []
