@@ -26,10 +26,12 @@ from caxton.errors import CaxtonError, InternalError, NodeNotReady
 from caxton.message import Message, decode
 from caxton.moments import format_time
 from caxton.observe.histogram import Histogram
+from caxton.observe.tracing import OFF, Tracing
 from caxton.registry_views import BreakerView
 from caxton.routing.dead_letters import DeadLetterDesk
 from caxton.routing.ports import RemoteShards
-from caxton.routing.router import Elsewhere, Router, RouterActor
+from caxton.routing.router import Router, RouterActor
+from caxton.routing.settling import Elsewhere
 from caxton.routing.submission import Submission
 from caxton.storage.journal import Journal
 from caxton.storage.registry import AgentRecord, Registry
@@ -64,6 +66,7 @@ class Shard:
         ask: questions to other shards.
         load: makes the behaviour of an agent's version.
         event: tells operators something (type, subject, text).
+        tracing: which messages are traced; closed with the shard.
     """
 
     def __init__(
@@ -76,8 +79,10 @@ class Shard:
         ask: RemoteQueries,
         load: Loader,
         event: Callable[[str, str, str], None],
+        tracing: Tracing = OFF,
     ) -> None:
         self.config = config
+        self.tracing = tracing
         self.number = number
         self.directory = directory
         self.event = event
@@ -89,7 +94,15 @@ class Shard:
         """Writes the registry; on shard 0."""
         self.reports = Reports(directory, self.ask_keeper)
         self.roster = Roster(
-            config, number, self.system, directory, load, self._history, event, self.reports
+            config,
+            number,
+            self.system,
+            directory,
+            load,
+            self._history,
+            event,
+            self.reports,
+            tracing,
         )
         self.health = Health(
             self.roster,
@@ -116,9 +129,14 @@ class Shard:
             remote,
             elsewhere,
             event,
+            tracing=tracing,
         )
         self.dead_letters = DeadLetterDesk(
-            number, self.journal, directory, self.router.raise_dead, self.router.discard_dead
+            number,
+            self.journal,
+            directory,
+            self.router.raise_dead,
+            self.router.settling.discard_dead,
         )
         self.conversations = ConversationDesk(
             number, self.router.conversations, self.journal, directory
@@ -273,7 +291,7 @@ class Shard:
             breakers_open=router.breakers.open,
             breakers_opened=router.breakers.opened,
             protocol_timeouts=router.timeouts.count,
-            offline_waiting=router.delivery.offline,
+            offline_waiting=router.delivery.loads.offline,
             mailbox_overflows=counts.overflows,
             asks_expired=counts.expired_asks,
             replies_late=counts.late_replies,
@@ -320,7 +338,7 @@ class Shard:
             version=definition.version if definition else "",
             capabilities=record.capabilities,
             shard=self.number,
-            mailbox=max(host.depth if host else 0, self.router.delivery.depth(record.id)),
+            mailbox=max(host.depth if host else 0, self.router.delivery.loads.depth(record.id)),
             mailbox_limit=self.config.limits_agent_queue,
             handled=host.handled if host else 0,
             failed=host.failed if host else 0,

@@ -12,6 +12,8 @@ from caxton.config.rules import RULES
 from caxton.conversations.protocols.protocol import Role
 from caxton.conversations.protocols.tables import PROTOCOLS
 from caxton.errors import ERRORS
+from caxton.observe.exporters import EXPORTERS
+from caxton.observe.names import ATTRIBUTES, SPANS
 from caxton.storage.audit import AUDIT_EVENTS
 from caxton.types import BOUNDS
 
@@ -232,7 +234,38 @@ def audit() -> str:
     return "\n".join(rows) + "\n"
 
 
+def traces() -> str:
+    """Spans, their attributes, and where they can go."""
+    rows = [
+        "# Traces\n",
+        "[Tracing a node](../operate/trace.md) shows how to use them.\n",
+        "## Spans\n",
+        "| span | what it covers |\n| --- | --- |",
+        *(f"| `{name}` | {cell(about)} |" for name, about in SPANS.items()),
+        "\nThe name of a span goes on with what it is about: `send Echo`, `handle Echo`.\n",
+        "## Attributes\n",
+        (
+            "OpenTelemetry's names for messaging and HTTP where it has one. Content is never in a "
+            "span.\n"
+        ),
+        "| attribute | value |\n| --- | --- |",
+        *(f"| `{name}` | {cell(about)} |" for name, about in ATTRIBUTES.items()),
+        (
+            "\nA resource is a process: `service.name` is `caxton` unless `OTEL_SERVICE_NAME` says "
+            "otherwise, `caxton.process` its name, `service.instance.id` node and process.\n"
+        ),
+        "## Exporters\n",
+        "| `trace.exporter` | what it speaks | goes to, by default |\n| --- | --- | --- |",
+        *(
+            f"| `{name}` | {cell(one.about)} | {f'`{one.endpoint}`' if one.endpoint else ''} |"
+            for name, one in EXPORTERS.items()
+        ),
+    ]
+    return "\n".join(rows)
+
+
 PAGES = {
+    "traces.md": traces,
     "audit.md": audit,
     "agent-lifecycle.md": lifecycle,
     "errors.md": errors,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Coroutine, Sequence
 from functools import partial
@@ -98,11 +99,17 @@ class AgentActor(Actor):
         behaviour = version.behaviour
         if self._busy and len(self._busy) >= behaviour.concurrency:
             return False
+        traced = self._traced(handling) if handling.sampled else None
         if not version.started:
-            self._start(handling, None)
+            self._start(handling, None, traced)
             return True
         try:
-            result = behaviour.handle(message, _Context(host, message, handling.delivery_count))
+            context = _Context(host, message, handling.delivery_count)
+            result = (
+                behaviour.handle(message, context)
+                if traced is None
+                else traced.run(behaviour.handle, message, context)
+            )
         except Exception as error:
             if isinstance(host.fail(handling, error), AgentFailed):
                 raise
@@ -111,8 +118,14 @@ class AgentActor(Actor):
         if type(result) is tuple or type(result) is list or not isinstance(result, Awaitable):
             self._finish(handling, result)
         else:
-            self._start(handling, result)
+            self._start(handling, result, traced)
         return True
+
+    def _traced(self, handling: Handling) -> contextvars.Context:
+        """A sampled message begins: what the agent's own code traces goes below its span."""
+        span = self.host.tracing.handle(handling.message, handling.delivery_count)
+        self.host.spans[handling] = span
+        return span.context()
 
     def _begin_waiting(self) -> None:
         """Begin what waits and has room, by priority."""
@@ -138,9 +151,16 @@ class AgentActor(Actor):
             # The handler worked; what it wants to send is out of range.
             self.host.fail(handling, error)
 
-    def _start(self, handling: Handling, result: Awaitable[Sequence[Outgoing]] | None) -> None:
+    def _start(
+        self,
+        handling: Handling,
+        result: Awaitable[Sequence[Outgoing]] | None,
+        traced: contextvars.Context | None,
+    ) -> None:
         self._busy.add(handling.message.conversation_id)
-        task = asyncio.get_running_loop().create_task(self._handle(handling, result))
+        task = asyncio.get_running_loop().create_task(
+            self._handle(handling, result), context=traced
+        )
         self._work.tasks.add(task)
         task.add_done_callback(partial(self._ended, handling, result))
 
@@ -169,9 +189,8 @@ class AgentActor(Actor):
         try:
             if result is None:
                 behaviour = await host.version_for(handling.message)
-                given = behaviour.handle(
-                    handling.message, _Context(host, handling.message, handling.delivery_count)
-                )
+                context = _Context(host, handling.message, handling.delivery_count)
+                given = behaviour.handle(handling.message, context)
                 sent = await given if isinstance(given, Awaitable) else given
             else:
                 sent = await result

@@ -20,6 +20,7 @@ from caxton.agents.lifecycle import AgentState, advance
 from caxton.agents.worklist import Worklist
 from caxton.errors import AgentFailed, AgentNotResponding, AgentOffline, CaxtonError, Postponed
 from caxton.message import Message, make_message, now_ms
+from caxton.observe.tracing import OFF, HandleSpan, Tracing
 from caxton.routing.accepted import Handling
 from caxton.storage.registry import AgentRecord
 from caxton.types import derived_id
@@ -66,6 +67,7 @@ class AgentHost:
         moved: told after each change of its state.
         state: where it is: stopped, when its operator left it so.
         work: what the agent has in hand; it outlives the host.
+        tracing: which messages are traced.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class AgentHost:
         work: Worklist,
         moved: Callable[[AgentHost], None] = lambda host: None,
         state: AgentState = AgentState.UNLOADED,
+        tracing: Tracing = OFF,
     ) -> None:
         self.id = record.id
         self.record = record
@@ -109,6 +112,9 @@ class AgentHost:
         self.work = work
         self.down = False
         """Whether the actor is between two lives and begins nothing."""
+        self.tracing = tracing
+        self.spans: dict[Handling, HandleSpan] = {}
+        """Of the sampled messages that it handles now."""
         self._inside: dict[Handling, None] = {}
         self._emptied = asyncio.Event()
         self._system = system
@@ -259,14 +265,24 @@ class AgentHost:
     def _give_back(self, handling: Handling, failure: CaxtonError, text: str) -> bool:
         if self._inside.pop(handling, _ABSENT) is _ABSENT:
             return False
+        if self.spans:
+            self._traced(handling, failure)
         handling.failed(failure, text)
         if not self._inside:
             self._emptied.set()
         return True
 
-    def outputs(self, message: Message, sent: Sequence[Outgoing]) -> list[Message]:
+    def _traced(self, handling: Handling, error: CaxtonError | None) -> None:
+        span = self.spans.pop(handling, None)
+        if span is not None:
+            span.end(self.record.name, error)
+
+    def outputs(
+        self, message: Message, sent: Sequence[Outgoing], *, sampled: bool = False
+    ) -> list[Message]:
         """The messages that ``sent`` stands for; their ids follow from the id of ``message``."""
         made = []
+        trace = self.tracing.passed_on(message, sampled=sampled)
         for index, out in enumerate(sent):
             reply = out.receiver is None and out.capability is None
             identity = derived_id(message.message_id, index)
@@ -282,7 +298,11 @@ class AgentHost:
                     in_reply_to=(message.reply_with or message.message_id) if reply else None,
                     # What is said to others is no part of the protocol that this was part of.
                     protocol=out.protocol or (message.protocol if reply else None),
-                    trace_context=message.trace_context,
+                    trace_context=(
+                        self.tracing.passed_on(message, sampled=sampled, far=True)
+                        if out.new_conversation
+                        else trace
+                    ),
                     parent_conversation_id=(
                         message.conversation_id if out.new_conversation else None
                     ),
@@ -292,10 +312,12 @@ class AgentHost:
 
     def done(self, handling: Handling, sent: Sequence[Outgoing]) -> None:
         """A message was handled."""
-        outputs = self.outputs(handling.message, sent) if sent else ()
+        outputs = self.outputs(handling.message, sent, sampled=handling.sampled) if sent else ()
         if self._inside.pop(handling, _ABSENT) is _ABSENT:
             return
         self.handled += 1
+        if self.spans:
+            self._traced(handling, None)
         handling.done(outputs)
         if not self._inside:
             self._emptied.set()

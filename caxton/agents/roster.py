@@ -15,6 +15,7 @@ from caxton.agents.reports import Reports
 from caxton.agents.worklist import Worklist
 from caxton.config import Config
 from caxton.errors import AgentNotFound, AgentNotResponding, AgentOffline, CaxtonError
+from caxton.observe.tracing import OFF, Tracing
 from caxton.routing.accepted import Handling
 from caxton.storage.registry import AgentRecord
 from caxton.types import MessageTimeoutMs, format_id
@@ -40,6 +41,7 @@ class Roster:
         history: HistoryReader,
         event: Callable[[str, str, str], None],
         reports: Reports,
+        tracing: Tracing = OFF,
     ) -> None:
         self.hosts: dict[bytes, AgentHost] = {}
         self._by_path: dict[str, AgentHost] = {}
@@ -51,6 +53,7 @@ class Roster:
         self._history = history
         self._event = event
         self._reports = reports
+        self._tracing = tracing
         self._work: dict[bytes, Worklist] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         system.dead_letters.subscribe(self._dead)
@@ -115,6 +118,7 @@ class Roster:
             work=self._work.setdefault(record.id, Worklist()),
             moved=self._reports.moved,
             state=state,
+            tracing=self._tracing,
         )
         self.hosts[record.id] = self._by_path[host.path] = host
         return host

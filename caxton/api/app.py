@@ -18,13 +18,16 @@ from caxton.api.openapi import document_bytes
 from caxton.api.problems import wrong_request
 from caxton.api.query import check_query
 from caxton.api.routes import ROUTES, Route
+from caxton.observe.tracing import OFF, Tracing
 
 __all__ = ["Limits", "make_app"]
 
 _DEFAULT = Limits()
 
 
-def make_app(entry: Entry, *, loopback: bool = True, limits: Limits = _DEFAULT) -> Starlette:
+def make_app(
+    entry: Entry, *, loopback: bool = True, limits: Limits = _DEFAULT, tracing: Tracing = OFF
+) -> Starlette:
     """The ASGI app in front of ``entry``.
 
     Args:
@@ -33,8 +36,9 @@ def make_app(entry: Entry, *, loopback: bool = True, limits: Limits = _DEFAULT) 
             that a page elsewhere cannot reach the node by a name of its own (DNS rebinding).
             Requests from pages of other origins are refused in any case.
         limits: bounds of sizes, counts and times.
+        tracing: which requests are traced.
     """
-    edge = Edge(entry, limits, loopback=loopback)
+    edge = Edge(entry, limits, loopback=loopback, tracing=tracing)
     edge.openapi = document_bytes()
     app = Starlette(
         routes=[

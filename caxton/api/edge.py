@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from caxton.api.entry import Entry
 from caxton.errors import QueueFull
+from caxton.observe.tracing import OFF, Tracing
 
 __all__ = ["Edge", "Limits"]
 
@@ -46,9 +47,13 @@ class Edge:
         entry: the node.
         limits: bounds.
         loopback: the server listens on loopback only.
+        tracing: which requests are traced.
     """
 
-    def __init__(self, entry: Entry, limits: Limits, *, loopback: bool) -> None:
+    def __init__(
+        self, entry: Entry, limits: Limits, *, loopback: bool, tracing: Tracing = OFF
+    ) -> None:
+        self.tracing = tracing
         self.entry = entry
         self.limits = limits
         self.loopback = loopback

@@ -30,9 +30,9 @@ UNMATCHED = "unmatched"
 """Route label of requests that no route takes."""
 
 
-def trace_context(scope: Scope) -> TraceContext | None:
-    """The W3C context a request came with, if it is a valid one."""
-    found: TraceContext | None = scope["caxton.trace"]
+def trace_context(scope: Scope) -> TraceContext:
+    """The W3C context for the messages of a request: below the one it came with, or a new one."""
+    found: TraceContext = scope["caxton.trace"]
     return found
 
 
@@ -88,9 +88,11 @@ class Guard:
                 origin = value.decode("latin-1")
             elif name == b"traceparent":
                 given = value.decode("latin-1")
-        trace = _read_trace(given) if given else None
-        scope["caxton.trace"] = trace
-        identity = scope["caxton.trace_id"] = trace.trace_id if trace else secrets.token_hex(16)
+        parent = _read_trace(given) if given else None
+        identity = scope["caxton.trace_id"] = parent.trace_id if parent else secrets.token_hex(16)
+        tracing = self.edge.tracing
+        trace = scope["caxton.trace"] = tracing.enter(identity, parent)
+        since_ns = tracing.wall_ns() if trace.sampled else 0
         extra = ((b"x-request-id", identity.encode()), (b"x-content-type-options", b"nosniff"))
         started = False
 
@@ -99,7 +101,13 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 message = {**message, "headers": [*message["headers"], *extra]}
-                self.edge.requests[scope.get("caxton.route", UNMATCHED), message["status"]] += 1
+                route = scope.get("caxton.route", UNMATCHED)
+                self.edge.requests[route, message["status"]] += 1
+                if trace.sampled:
+                    tracing.answered(
+                        trace, parent, since_ns,
+                        method=scope["method"], route=route, status=message["status"],
+                    )  # fmt: skip
             await send(message)
 
         try:

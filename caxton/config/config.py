@@ -66,6 +66,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     llm_api_key: str = Secret("")
     llm_model: str = ""
     llm_timeout_ms: int = 60_000
+    trace_exporter: str = "none"
+    trace_ratio: float = 0.1
+    trace_endpoint: str = ""
     log_level: str = "info"
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ class Cores:
         return f"cores, at most {self.at_most}"
 
 
-Profile = Mapping[str, str | int | bool | Cores]
+Profile = Mapping[str, str | int | float | bool | Cores]
 """Setting key to its value."""
 
 PROFILES: dict[str, Profile] = {
@@ -38,6 +38,7 @@ PROFILES: dict[str, Profile] = {
         "shards": Cores(2),
         "durability": "process",
         "watch": True,
+        "trace.ratio": 1.0,
         "log.level": "debug",
     },
     "production": {
@@ -45,6 +46,7 @@ PROFILES: dict[str, Profile] = {
         "durability": "disk",
         "watch": True,
         "conversation.timeout_ms": 3_600_000,
+        "trace.ratio": 0.01,
         "log.level": "info",
     },
 }

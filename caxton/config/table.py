@@ -17,6 +17,7 @@ from caxton.types import (
     MaxConversationParticipants,
     RetryBackoffFactor,
     RetryDelayMs,
+    TraceSamplingRatio,
     WorkerCount,
 )
 
@@ -189,6 +190,23 @@ SETTINGS: tuple[Setting, ...] = (
         "llm.timeout_ms",
         "How long one model call may take, in ms.",
         Bound("llm.timeout_ms", int, 1_000, 600_000, unit="ms"),
+    ),
+    row(
+        "trace.exporter",
+        "Where traces go; all but `console` need `pip install 'caxton[tracing]'`.",
+        choice("none", "console", "otlp", "otlp-grpc", "zipkin"),
+        "none, console, otlp, otlp-grpc or zipkin",
+    ),
+    row(
+        "trace.ratio",
+        "Share of the messages that are traced, of those whose sender does not say.",
+        TraceSamplingRatio,
+    ),
+    row(
+        "trace.endpoint",
+        "URL that traces go to; empty for the exporter's own (`OTEL_EXPORTER_…` are read).",
+        text,
+        "a URL",
     ),
     row(
         "log.level",

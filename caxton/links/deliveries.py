@@ -44,12 +44,15 @@ class Outbound:
     def __init__(self, send: Callable[[msgspec.Struct], None]) -> None:
         self._send = send
         self._items: list[_Item] = []
+        self._sampled: set[int] = set()
 
     def deliver(self, accepted: Accepted) -> None:
         """Have the other shard's agent handle it."""
         if not self._items:
             asyncio.get_running_loop().call_soon(self._flush)
         agent_id = accepted.target or b""
+        if accepted.sampled:
+            self._sampled.add(accepted.sequence)
         self._items.append(
             (
                 accepted.sequence,
@@ -65,7 +68,9 @@ class Outbound:
         unsent = len(items)
         try:
             for part in chunks(items, _size):
-                self._send(Deliver(list(part)))
+                sampled = self._sampled.intersection(one[0] for one in part)
+                self._send(Deliver(list(part), list(sampled)))
+                self._sampled -= sampled
                 unsent -= len(part)
         except QueueFull:
             # The other shard takes nothing now; the journal keeps what waits here.
@@ -76,7 +81,8 @@ class Outbound:
 class _Handling:
     """A message that another shard wants handled here."""
 
-    __slots__ = ("_inbound", "delivery_count", "message", "resumes", "sequence", "took_s")
+    __slots__ = ("_inbound", "delivery_count", "message", "resumes", "sampled", "sequence",
+                 "took_s")  # fmt: skip
 
     def __init__(
         self,
@@ -85,12 +91,14 @@ class _Handling:
         message: Message,
         delivery_count: int,
         resumes: bytes,
+        sampled: bool,
     ) -> None:
         self._inbound = inbound
         self.sequence = sequence
         self.message = message
         self.delivery_count = delivery_count
         self.resumes = resumes
+        self.sampled = sampled
         self.took_s = 0.0
 
     def done(self, outputs: Sequence[Message]) -> None:
@@ -145,7 +153,9 @@ class Inbound:
                 self._done.append((sequence, key, outcome))
                 self._schedule()
                 continue
-            handling = self._handling[key] = _Handling(self, sequence, message, count, resumes)
+            handling = self._handling[key] = _Handling(
+                self, sequence, message, count, resumes, sequence in sentence.sampled
+            )
             if not self._agents.put(agent_id, handling):
                 handling.failed(AgentNotFound(agent=format_id(agent_id), near=""), "")
 

@@ -80,6 +80,8 @@ class Deliver(msgspec.Struct, array_like=True, frozen=True):
     items: list[tuple[int, int, bytes, bytes, msgspec.Raw]]
     """Sequence number at the conversation's shard, delivery count, agent, which failure of an
     earlier message this one may follow, message."""
+    sampled: list[int] = []
+    """Sequence numbers of those that are traced."""
 
 
 class Settled(msgspec.Struct, array_like=True, frozen=True):

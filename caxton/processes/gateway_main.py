@@ -11,6 +11,7 @@ from caxton.agents.directory import Directory
 from caxton.api.app import make_app
 from caxton.api.server import make_server
 from caxton.gateway import Gateway
+from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.observe.logs import start_logging
 from caxton.processes.gateway_links import GatewayLinks
 from caxton.processes.layout import GATEWAY, Layout
@@ -40,7 +41,8 @@ async def run_gateway(
 
     control.on_word = on_word
     links.start()
-    app = make_app(gateway, loopback=config.loopback)
+    tracing = make_tracing(config, layout.node_id, control.name)
+    app = make_app(gateway, loopback=config.loopback, tracing=tracing)
     server = make_server(app)
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
     tune()
@@ -50,4 +52,5 @@ async def run_gateway(
     server.should_exit = True
     await asyncio.wait([serving], timeout=timeout_s)
     await links.close()
+    await asyncio.to_thread(tracing.close, TRACES_S)
     registry.close()

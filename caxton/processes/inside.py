@@ -13,6 +13,7 @@ from caxton.errors import InternalError
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Answer, Query, Submit
 from caxton.message import Message
+from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.processes.layout import Layout
 from caxton.processes.peers import answer
 from caxton.processes.shard_main import make_loader, make_registrar
@@ -68,6 +69,7 @@ class Inside:
             others.ask,
             make_loader(config, self._services),
             event,
+            make_tracing(config, layout.node_id, "node", directory.name),
         )
         self._shard.keeper = Keeper(registry, directory, lambda: None, event)
         self._registrar = make_registrar(
@@ -106,3 +108,4 @@ class Inside:
         await self._shard.stop(timeout_s)
         await self._services.close()
         await self._runner.close()
+        await asyncio.to_thread(self._shard.tracing.close, TRACES_S)

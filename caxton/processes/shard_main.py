@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from caxton.capability import Strategy
 from caxton.config import Config
 from caxton.errors import AgentNotResponding
 from caxton.links.wire import Notice
+from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.observe.logs import start_logging
 from caxton.processes.layout import Layout, shard_name
 from caxton.processes.peers import Peers
@@ -84,6 +86,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
         peers.ask,
         make_loader(config, services),
         event,
+        make_tracing(config, layout.node_id, control.name, directory.name),
     )
     shard.health.tell = lambda: peers.tell_all(Notice("heartbeat", number), shards=True)
     control.on_dump = shard.system.dump
@@ -117,6 +120,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
     await shard.stop(timeout_s)
     await services.close()
     await peers.close()
+    await asyncio.to_thread(shard.tracing.close, TRACES_S)
     registry.close()
 
 

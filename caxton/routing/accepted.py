@@ -7,6 +7,7 @@ from typing import Protocol
 
 from caxton.errors import CaxtonError
 from caxton.message import Message
+from caxton.observe.tracing import Trace
 from caxton.storage.records import Recovered, RetryRecord
 
 __all__ = ["Accepted", "Handling", "Origin"]
@@ -41,6 +42,8 @@ class Handling(Protocol):
     delivery_count: int
     resumes: bytes
     """Which failure of an earlier message this one may follow; empty for none."""
+    sampled: bool
+    """Whether it is traced."""
     took_s: float
     """How long handling took, when that was in a task; 0 until it is done."""
 
@@ -57,8 +60,8 @@ class Accepted:
     """One accepted message at its conversation's shard."""
 
     __slots__ = ("accepted_at", "attempts", "deaths", "delivery_count", "due", "kills", "message",
-                 "origin", "raw", "reference", "refused", "resumes", "router", "sequence",
-                 "target", "took_s")  # fmt: skip
+                 "origin", "raw", "reference", "refused", "resumes", "router", "sampled",
+                 "sequence", "target", "took_s", "trace")  # fmt: skip
 
     def __init__(
         self,
@@ -87,6 +90,8 @@ class Accepted:
         """Providers that gave it back, since it last waited."""
         self.target: bytes | None = None
         self.took_s = 0.0
+        self.trace: Trace | None = None
+        self.sampled = False
 
     def take_up(self, recovered: Recovered) -> bool:
         """Go on where the last run was; whether the journal has to note that it died."""

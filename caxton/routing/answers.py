@@ -6,6 +6,7 @@ import orjson
 
 from caxton.errors import CaxtonError
 from caxton.message import Message, Performative, make_message
+from caxton.observe.tracing import OFF, Tracing
 from caxton.routing.reasons import failure_content
 from caxton.types import derived_id, format_id
 
@@ -28,26 +29,32 @@ class Answers:
 
     Args:
         identity: who the node is as a sender.
+        tracing: the trace that an answer belongs to.
     """
 
-    def __init__(self, identity: bytes) -> None:
+    def __init__(self, identity: bytes, tracing: Tracing = OFF) -> None:
         self._identity = identity
+        self._tracing = tracing
 
-    def about(self, to: Message, act: Performative, error: CaxtonError) -> list[Message]:
+    def about(
+        self, to: Message, act: Performative, error: CaxtonError, *, sampled: bool = False
+    ) -> list[Message]:
         """What the sender of ``to`` is told of ``error``: one message, or nothing when ``to`` is
-        about a failure itself or comes from the node."""
+        about a failure itself or comes from the node. It is traced when ``to`` is ``sampled``."""
         if to.performative in _QUIET or to.sender == self._identity:
             return []
-        return [self._answer(to, act, failure_content(error, to.message_id), _FAILURE)]
+        return [self._answer(to, act, failure_content(error, to.message_id), _FAILURE, sampled)]
 
-    def receipt(self, to: Message) -> list[Message]:
+    def receipt(self, to: Message, *, sampled: bool = False) -> list[Message]:
         """CONFIRM that ``to`` was handled; nothing when it comes from the node."""
         if to.sender == self._identity:
             return []
         content = orjson.dumps({"handled": format_id(to.message_id)})
-        return [self._answer(to, Performative.CONFIRM, content, _RECEIPT)]
+        return [self._answer(to, Performative.CONFIRM, content, _RECEIPT, sampled)]
 
-    def _answer(self, to: Message, act: Performative, content: bytes, index: int) -> Message:
+    def _answer(
+        self, to: Message, act: Performative, content: bytes, index: int, sampled: bool
+    ) -> Message:
         return make_message(
             act,
             sender=self._identity,
@@ -58,5 +65,5 @@ class Answers:
             in_reply_to=to.reply_with or to.message_id,
             language="application/json",
             protocol=to.protocol,
-            trace_context=to.trace_context,
+            trace_context=self._tracing.passed_on(to, sampled=sampled),
         )

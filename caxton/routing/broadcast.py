@@ -14,13 +14,15 @@ import msgspec
 
 from caxton.conversations.record import ConversationRecord
 from caxton.errors import ProtocolViolation
-from caxton.message import Message
+from caxton.message import Message, TraceContext
 from caxton.types import format_id, named_id
 
 __all__ = ["copies", "too_many"]
 
 
-def copies(message: Message, providers: Sequence[bytes]) -> list[Message]:
+def copies(
+    message: Message, providers: Sequence[bytes], trace_context: TraceContext | None
+) -> list[Message]:
     """A copy of ``message`` for each provider; replies to them answer ``message``."""
     answered = message.reply_with or message.message_id
     return [
@@ -30,6 +32,7 @@ def copies(message: Message, providers: Sequence[bytes]) -> list[Message]:
             receiver=provider,
             capability=None,
             reply_with=answered,
+            trace_context=trace_context,
         )
         for provider in providers
     ]

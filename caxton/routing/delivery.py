@@ -9,7 +9,7 @@ waits, up to a limit, until the agent is back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from caxton.agents.directory import Directory
 from caxton.errors import (
@@ -27,11 +27,11 @@ from caxton.routing.accepted import Accepted
 from caxton.routing.breakers import Breakers, works
 from caxton.routing.deadlines import overdue
 from caxton.routing.due import Due
+from caxton.routing.loads import Loads
 from caxton.routing.ports import LocalAgents, RemoteShards
 from caxton.routing.queues import AgentQueue, Waiting
 from caxton.routing.reasons import temporary
 from caxton.routing.retries import Retries, Retrying
-from caxton.routing.speeds import Speeds
 from caxton.routing.trials import KILLS, SUSPECT, Trials
 from caxton.types import format_id
 
@@ -104,53 +104,8 @@ class Delivery:
         self.retries = Retries(retries, self._again)
         self.trials = Trials(on_trial, self.deliver)
         self._other = other
-        self.speeds = Speeds()
-        self._timing = False
+        self.loads = Loads(self._queues, window)
         self._remote_flying: dict[int, dict[int, Accepted]] = {}
-
-    @property
-    def waiting(self) -> int:
-        """Messages that wait for room at their agents."""
-        return sum(queue.count for queue in self._queues.values())
-
-    @property
-    def offline(self) -> int:
-        """Messages that wait for agents out of service."""
-        return sum(queue.count for queue in self._queues.values() if queue.offline)
-
-    def depth(self, agent_id: bytes) -> int:
-        """Messages of this shard that are with an agent or wait for it, without retries."""
-        queue = self._queues.get(agent_id)
-        return queue.flying + queue.count if queue else 0
-
-    def load(self, agent_id: bytes) -> float:
-        """Share of the agent's window in use."""
-        return self.depth(agent_id) / self._window
-
-    def health(self, agent_id: bytes) -> float:
-        """1 without recent failures, halved by each failure in a row; 0 out of service."""
-        queue = self._queues.get(agent_id)
-        if queue is None:
-            return 1.0
-        if queue.offline or not queue.room:
-            return 0.0
-        return 0.5 ** min(queue.failures, 10)
-
-    def blocked(self, agent_id: bytes) -> bool:
-        """Whether an agent takes no more for now."""
-        queue = self._queues.get(agent_id)
-        if queue is None:
-            return False
-        return queue.flying + queue.count >= queue.window
-
-    def expected_s(self, agent_id: bytes) -> float:
-        """When one more message would be done by its agent, in seconds; 0 when unknown."""
-        return self.speeds.mean_s(agent_id)
-
-    def watch_speed(self, agents: Iterable[bytes]) -> None:
-        """Measure how long messages take these agents from now on."""
-        self.speeds.watch(agents)
-        self._timing = True
 
     def deliver(self, accepted: Accepted, agent_id: bytes) -> None:
         """Send ``accepted`` to an agent, now or when it has room."""
@@ -210,8 +165,10 @@ class Delivery:
         self._buried(accepted, error, "")
 
     def _send(self, accepted: Accepted, agent_id: bytes) -> None:
-        if self._timing:
-            self.speeds.sent(accepted, agent_id)
+        if self.loads.timing:
+            self.loads.speeds.sent(accepted, agent_id)
+        if accepted.trace is not None:
+            accepted.trace.sent()
         shard = self._directory.shard(agent_id)
         if shard == self._shard:
             if not self._local.put(agent_id, accepted):
@@ -291,8 +248,8 @@ class Delivery:
         agent_id = accepted.target
         if agent_id is not None:
             queue = self._queues[agent_id]
-            if self._timing:
-                self.speeds.settled(accepted, agent_id)
+            if self.loads.timing:
+                self.loads.speeds.settled(accepted, agent_id)
             if accepted.took_s > self._slow_s:
                 queue.failures += 1
                 reason = f"took {accepted.took_s:,.1f} s, longer than {self._slow_s:g} s"

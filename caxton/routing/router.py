@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -22,11 +21,11 @@ from caxton.conversations.record import ConversationRecord
 from caxton.conversations.timeouts import Timeouts
 from caxton.errors import (
     CaxtonError,
-    InternalError,
     ValidationError,
 )
-from caxton.message import Message, Performative, decode, encode
+from caxton.message import Message, decode, encode
 from caxton.observe.histogram import Histogram
+from caxton.observe.tracing import OFF, Trace, Tracing
 from caxton.routing.accepted import Accepted, Origin
 from caxton.routing.admission import Admission, Buckets
 from caxton.routing.answers import Answers
@@ -37,13 +36,13 @@ from caxton.routing.delivery import Delivery
 from caxton.routing.discovery import Discovery
 from caxton.routing.ports import LocalAgents, RemoteShards
 from caxton.routing.retries import Retrying
+from caxton.routing.settling import Elsewhere, Settling
 from caxton.routing.submission import Counters, Owed, Submission
 from caxton.routing.trials import KILLS
 from caxton.routing.waiters import Waiters
 from caxton.storage.group_commit import GroupCommit
 from caxton.storage.journal import Journal
 from caxton.storage.records import Batch, DeadRecord
-from caxton.types import format_id
 
 __all__ = ["Router", "RouterActor"]
 
@@ -51,9 +50,6 @@ logger = logging.getLogger("caxton.routing")
 
 DEDUPE_WINDOW = 125_000
 """Message ids per generation that a shard remembers; two generations are kept."""
-
-Elsewhere = Callable[[Sequence[Message], Callable[[], None]], None]
-"""Submits messages to their own shards and calls back once all are journaled or refused."""
 
 
 class RouterActor(Actor):
@@ -80,6 +76,7 @@ class Router:
         local, remote: where deliveries go.
         elsewhere: submits messages of other shards' conversations; calls back when they are safe.
         event: tells operators something.
+        tracing: which messages are traced.
     """
 
     def __init__(
@@ -95,6 +92,7 @@ class Router:
         event: Callable[[str, str, str], None],
         clock: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        tracing: Tracing = OFF,
     ) -> None:
         self.counters = Counters()
         self.routing_us = Histogram()
@@ -106,10 +104,8 @@ class Router:
         self.now_ms = wall_ms
         self._clock = clock
         self._event = event
-        self._shard = shard
-        self._elsewhere = elsewhere
+        self.trace_with(tracing)
         self.node = system_identity(directory.node_id)
-        self.answers = Answers(self.node)
         self.admission = Admission(
             directory,
             journal,
@@ -122,6 +118,25 @@ class Router:
                 else None
             ),
         )
+        self.commit = GroupCommit(
+            journal,
+            disk=self.disk,
+            prepare=self._prepare,
+            committed=self._committed,
+            clock=clock,
+        )
+        self.settling = Settling(
+            directory,
+            shard,
+            journal,
+            self.counters,
+            Answers(self.node, tracing),
+            emit=self.emit,
+            kick=self.commit.kick,
+            elsewhere=elsewhere,
+            event=event,
+            now_ms=wall_ms,
+        )
         self.breakers = Breakers(
             system, wall_ms, threshold=config.breaker_threshold,
             timeout_ms=config.breaker_timeout_ms, changed=self._breaker_moved,
@@ -133,8 +148,8 @@ class Router:
             remote,
             window=config.limits_agent_queue,
             reload=self._reload,
-            settled=self._settle,
-            buried=self._bury,
+            settled=self.settling.settle,
+            buried=self.settling.bury,
             retrying=self._retrying,
             on_trial=self._on_trial,
             other=lambda accepted: self.resolver.other(
@@ -146,13 +161,13 @@ class Router:
             slow_s=config.breaker_slow_ms / 1_000 or math.inf,
             now_ms=wall_ms,
         )
-        self.resolver = CapabilityResolver(directory, self.delivery)
+        self.resolver = CapabilityResolver(directory, self.delivery.loads)
         self.discovery = Discovery(
             directory,
             lambda accepted: self.resolve(
                 accepted, self.conversations.get(accepted.message).record
             ),
-            lambda accepted, error: self._bury(accepted, error, ""),
+            lambda accepted, error: self.settling.bury(accepted, error, ""),
         )
         self.conversations = OpenConversations(
             system, journal, self, limit=config.conversation_active,
@@ -160,16 +175,14 @@ class Router:
             # The journal keeps what is not in a snapshot.
             lag=min(LAG, config.storage_keep_messages // 4),
         )  # fmt: skip
-        self.commit = GroupCommit(
-            journal,
-            disk=self.disk,
-            prepare=self._prepare,
-            committed=self._committed,
-            clock=clock,
-        )
         self.waiters = Waiters(journal, self.conversations.peek)
         self.timeouts = Timeouts(self.node, wall_ms, self.conversations.peek, self._say)
         self._owed = Owed()
+
+    def trace_with(self, tracing: Tracing) -> None:
+        """Trace messages that enter from now on as ``tracing`` says."""
+        self._tracing = tracing
+        self._traces = tracing.active
 
     # --- admit and journal -------------------------------------------------------------------
 
@@ -216,7 +229,7 @@ class Router:
         self._accept(message, raw, now)
         self._owed.acks.append((origin, reference, now))
 
-    def _accept(self, message: Message, raw: bytes, now: float) -> None:
+    def _accept(self, message: Message, raw: bytes, now: float, *, decide: bool = True) -> None:
         """Journal an admitted message and give it to its conversation."""
         self.admission.recent.add(message.message_id)
         self.counters.accepted += 1
@@ -224,14 +237,27 @@ class Router:
         sequence = self.journal.append(raw)
         self.conversations.touched(conversation, sequence)
         conversation.told += 1
-        conversation.tell(Accepted(message, raw, sequence, now, self))
+        accepted = Accepted(message, raw, sequence, now, self)
+        if decide and self._traces and self._tracing.samples(message):
+            trace = self._trace(accepted, now)
+            trace.admitted()
+            self._owed.traces.append(trace)
+        conversation.tell(accepted)
 
-    def emit(self, outputs: Iterable[Message]) -> None:
-        """Accept messages that agents of this node caused, in this shard's conversations."""
+    def _trace(self, accepted: Accepted, since: float) -> Trace:
+        accepted.sampled = True
+        accepted.trace = trace = self._tracing.begin(accepted.message, since)
+        return trace
+
+    def emit(self, outputs: Iterable[Message], sampled: bool = True) -> None:
+        """Accept messages that were caused here, in this shard's conversations.
+
+        What an unsampled message caused is not ``sampled`` either; else each one decides.
+        """
         now = self._clock()
         for message in outputs:
             if message.message_id not in self.admission.recent:
-                self._accept(message, encode(message), now)
+                self._accept(message, encode(message), now, decide=sampled)
             else:
                 self.counters.duplicates += 1
 
@@ -258,11 +284,11 @@ class Router:
             try:
                 agent_id = self.resolver.choose(message.capability or "", record, message.sender)
             except CaxtonError as error:
-                self._bury(accepted, error, "")
+                self.settling.bury(accepted, error, "")
                 return
         elif agent_id in self.directory.clients:
             # A client reads its replies from the conversation; a waiting one is told at commit.
-            self._settle(accepted, ())
+            self.settling.settle(accepted, ())
             return
         elif agent_id not in self.directory.agents:
             if self.directory.known(agent_id):
@@ -270,6 +296,8 @@ class Router:
             else:
                 self.discovery.look(accepted, agent_id)
             return
+        if accepted.trace is not None:
+            accepted.trace.routed(agent_id)
         self.routing_us.add(int((self._clock() - accepted.accepted_at) * 1e6))
         if accepted.kills >= KILLS:
             self.delivery.convict(accepted)
@@ -288,11 +316,10 @@ class Router:
         if refusal is not None:
             self.violated(accepted, refusal)
             return
-        self.emit(copies(message, providers))
-        # No receipt: each copy has its own, once it is handled.
-        if self.journal.mark(accepted.sequence):
-            self.counters.handled += 1
-        self.commit.kick()
+        self.settling.copied(
+            accepted,
+            copies(message, providers, self._tracing.passed_on(message, sampled=accepted.sampled)),
+        )
 
     def await_answer(self, key: bytes, deadline: int) -> None:
         """A participant of a conversation is to answer until ``deadline``."""
@@ -303,46 +330,26 @@ class Router:
         return self.timeouts.silent(key, record)
 
     def broke(self, accepted: Accepted, error: Exception) -> None:
-        """A fault of the node: the message becomes a dead letter, with where it happened."""
-        logger.error("a message could not be passed on", exc_info=error)
-        text = "".join(traceback.format_exception(error)[-12:])
-        self._bury(accepted, InternalError(reason=repr(error)), text)
+        """A fault of the node came to a message in its conversation."""
+        self.settling.broke(accepted, error)
 
     def violated(self, accepted: Accepted, error: CaxtonError) -> None:
         """The act does not fit its conversation: NOT_UNDERSTOOD to its sender."""
-        if self.journal.mark(accepted.sequence):
-            self.counters.fail(error)
-            self.emit(self.answers.about(accepted.message, Performative.NOT_UNDERSTOOD, error))
-            self.commit.kick()
+        self.settling.violated(accepted, error)
 
     # --- settle ------------------------------------------------------------------------------
 
     def done(self, accepted: Accepted, outputs: Sequence[Message]) -> None:
         """An agent handled the message."""
+        if accepted.trace is not None:
+            accepted.trace.returned(accepted.delivery_count, None)
         self.delivery.done(accepted, outputs)
 
     def failed(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
         """An agent could not handle the message."""
+        if accepted.trace is not None:
+            accepted.trace.returned(accepted.delivery_count, error)
         self.delivery.failed(accepted, error, traceback)
-
-    def _settle(self, accepted: Accepted, outputs: Sequence[Message]) -> None:
-        """Journal what handling caused and the handled mark, in one commit.
-
-        What belongs to conversations of other shards is journaled there first.
-        """
-        if outputs:
-            shard = self.directory.shard
-            foreign = [one for one in outputs if shard(one.conversation_id) != self._shard]
-            if foreign:
-                near = [one for one in outputs if shard(one.conversation_id) == self._shard]
-                self._elsewhere(foreign, lambda: self._settle(accepted, near))
-                return
-            self.emit(outputs)
-        if self.journal.mark(accepted.sequence):
-            self.counters.handled += 1
-            if accepted.message.delivery_options.require_receipt:
-                self.emit(self.answers.receipt(accepted.message))
-        self.commit.kick()
 
     def _breaker_moved(self, circuit: Circuit) -> None:
         name = self.directory.name(circuit.target)
@@ -360,33 +367,10 @@ class Router:
         self._owed.trials.append(begin)
         self.commit.kick()
 
-    def _bury(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
-        letter = DeadRecord(
-            sequence=accepted.sequence,
-            reason=error.code,
-            detail=str(error),
-            attempts=accepted.attempts,
-            at=self.now_ms(),
-            message=accepted.raw,
-            traceback=traceback,
-        )
-        if not self.journal.bury(letter):
-            return
-        self.counters.fail(error)
-        self.counters.dead_letters += 1
-        self._event("dead_letter", format_id(accepted.message.message_id), str(error))
-        self.emit(self.answers.about(accepted.message, Performative.FAILURE, error))
-        self.commit.kick()
-
     def raise_dead(self, letter: DeadRecord) -> None:
         """Have the message of a dead letter handled once more, as if it came now."""
         self.journal.remove_dead(letter.sequence)
         self._accept(decode(letter.message), letter.message, self._clock())
-        self.commit.kick()
-
-    def discard_dead(self, sequence: int) -> None:
-        """Remove a dead letter for good."""
-        self.journal.remove_dead(sequence)
         self.commit.kick()
 
     # --- confirm -----------------------------------------------------------------------------
@@ -400,7 +384,10 @@ class Router:
         owed = batch.owed
         if not isinstance(owed, Owed):
             return
-        owed.confirm(self._clock(), self.ack_us, disk=self.disk)
+        now = self._clock()
+        owed.confirm(now, self.ack_us, disk=self.disk)
+        for trace in owed.traces:
+            trace.journaled(now, len(batch.messages))
         for origin, raw, message in owed.replies:
             origin.replied(raw, message)
         for begin in owed.trials:
@@ -418,7 +405,10 @@ class Router:
         raw = self.journal.read(sequence)
         if raw is None or not self.journal.is_pending(sequence):
             return None
-        return Accepted(decode(raw), raw, sequence, self._clock(), self)
+        accepted = Accepted(decode(raw), raw, sequence, self._clock(), self)
+        if self._traces and self._tracing.samples(accepted.message):
+            self._trace(accepted, accepted.accepted_at)
+        return accepted
 
     def recover(self) -> int:
         """Take up what the last run left; returns how many messages are pending."""
@@ -432,6 +422,8 @@ class Router:
             message = decode(raw)
             conversation = self.conversations.get(message)
             accepted = Accepted(message, raw, sequence, now, self, delivery_count=2)
+            if self._traces and self._tracing.samples(message):
+                self._trace(accepted, now)
             if accepted.take_up(recovered):
                 self.journal.retry(sequence, accepted.retry_record(accepted.due))
             conversation.told += 1

@@ -10,6 +10,7 @@ import msgspec
 from caxton.errors import CaxtonError
 from caxton.message import Message
 from caxton.observe.histogram import Histogram
+from caxton.observe.tracing import Trace
 from caxton.routing.accepted import Origin
 
 __all__ = ["Counters", "Owed", "Submission"]
@@ -50,7 +51,7 @@ class Counters(msgspec.Struct):
 class Owed:
     """What is owed to the outside once the open batch is committed."""
 
-    __slots__ = ("acks", "duplicates", "lookups", "replies", "trials")
+    __slots__ = ("acks", "duplicates", "lookups", "replies", "traces", "trials")
 
     def __init__(self) -> None:
         self.acks: list[tuple[Origin, int, float]] = []
@@ -58,6 +59,7 @@ class Owed:
         self.replies: list[tuple[Origin, bytes, Message]] = []
         self.lookups: list[Message] = []
         self.trials: list[Callable[[], None]] = []
+        self.traces: list[Trace] = []
 
     def confirm(self, now: float, ack_us: Histogram, *, disk: bool) -> None:
         """Tell origins what is in the journal: runs of references, each as first and count."""

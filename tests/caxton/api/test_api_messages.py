@@ -275,6 +275,14 @@ async def test_trace_of_the_request_goes_into_the_message(http, entry) -> None:
     assert taken.trace_context == TraceContext(TRACE, "b7ad6b7169203331", sampled=True)
 
 
+async def test_message_without_a_trace_gets_one(http, entry) -> None:
+    """It is the one of the request, so that an error report leads to it."""
+    response = await http.post(MESSAGES, json={"capability": "x"})
+    trace = next(iter(entry.taken.values())).trace_context
+    assert trace.trace_id == response.headers["x-request-id"]
+    assert not trace.sampled
+
+
 async def test_trace_of_the_message_wins(http, entry) -> None:
     """A message keeps the trace it names."""
     own = "00-11111111111111111111111111111111-2222222222222222-00"
@@ -291,7 +299,9 @@ async def test_bad_traceparent_starts_a_new_trace(http, entry, given) -> None:
     headers = {"traceparent": given}
     response = await http.post(MESSAGES, json={"capability": "x"}, headers=headers)
     assert len(response.headers["x-request-id"]) == 32
-    assert next(iter(entry.taken.values())).trace_context is None
+    trace = next(iter(entry.taken.values())).trace_context
+    assert trace.trace_id == response.headers["x-request-id"]
+    assert trace.trace_id != TRACE
 
 
 # --- waiting for the reply -------------------------------------------------------------------

@@ -14,6 +14,7 @@ from caxton.capability import Strategy
 from caxton.config import Config
 from caxton.errors import CaxtonError
 from caxton.message import Message, Performative, encode, make_message
+from caxton.observe.tracing import OFF, Tracing
 from caxton.routing.submission import Submission
 from caxton.shard import Shard
 from caxton.storage.registry import AgentRecord, ReloadRecord
@@ -81,7 +82,13 @@ class Asker:
 class Engine:
     """One shard with agents of the test."""
 
-    def __init__(self, folder: Path, agents: dict[str, Handler], **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        agents: dict[str, Handler],
+        tracing: Callable[[Directory], Tracing] = lambda directory: OFF,
+        **settings: Any,
+    ) -> None:
         self.folder = folder
         self.agents = agents
         self.config = Config(
@@ -95,6 +102,7 @@ class Engine:
         self.loaded: list[Fake] = []
         self.reference = 0
         self.submitted = 0
+        self.tracing = tracing
         self.shard = self._shard()
 
     def _shard(self) -> Shard:
@@ -122,6 +130,7 @@ class Engine:
             None,  # type: ignore[arg-type]  # likewise
             self._load,  # type: ignore[arg-type]  # a Behaviour in all but name
             lambda *words: self.events.append(words),
+            self.tracing(directory),
         )
         shard.start_agents()
         return shard

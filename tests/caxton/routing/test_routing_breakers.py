@@ -171,7 +171,7 @@ async def test_an_agent_that_fails_is_left_alone(make_engine: Make) -> None:
     more = [engine.message("work", content=f"later {n}") for n in range(5)]
     engine.submit(*more)
     await engine.until(lambda: len(engine.asker.acks) == 8)
-    assert engine.shard.router.delivery.health(agent_id("work")) == 0.0
+    assert engine.shard.router.delivery.loads.health(agent_id("work")) == 0.0
     patient.ill = False
     await asyncio.sleep(0.1)
     assert len(patient.seen) == seen

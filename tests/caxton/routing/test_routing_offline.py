@@ -83,14 +83,14 @@ async def test_messages_wait_by_priority_until_the_agent_is_back(make_engine: Ma
     )
     await engine.until(lambda: len(engine.asker.acks) == 4)
     delivery = engine.shard.router.delivery
-    await engine.until(lambda: delivery.offline == 4)
+    await engine.until(lambda: delivery.loads.offline == 4)
     assert engine.shard.agents()[0].state == "failed"
     assert engine.shard.agents()[0].mailbox == 4
     switch.on = True
     switch.change("work")
     await engine.settled()
     assert handled == ["CRITICAL", "HIGH", "NORMAL", "LOW"]
-    assert delivery.offline == 0
+    assert delivery.loads.offline == 0
     assert engine.shard.journal.dead_letters == 0
 
 
@@ -152,7 +152,7 @@ async def test_the_messages_of_a_removed_agent_have_no_receiver(make_engine: Mak
     engine = make_engine({"work": work([])})
     take_down(engine, "work")
     engine.submit(*(engine.message("work") for _ in range(3)))
-    await engine.until(lambda: engine.shard.router.delivery.offline == 3)
+    await engine.until(lambda: engine.shard.router.delivery.loads.offline == 3)
     record = engine.shard.directory.agents[agent_id("work")]
     gone = {key: getattr(record, key) for key in record.__struct_fields__}
     gone |= {"revision": 99, "removed": True}

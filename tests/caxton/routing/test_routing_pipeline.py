@@ -293,12 +293,12 @@ async def test_what_waits_beyond_the_window_keeps_its_order(
         )
     )
     delivery = engine.shard.router.delivery
-    await engine.until(lambda: delivery.waiting == 38)
-    assert delivery.depth(agent_id("slow")) == 40
+    await engine.until(lambda: delivery.loads.waiting == 38)
+    assert delivery.loads.depth(agent_id("slow")) == 40
     gate.set()
     await engine.settled()
     assert seen == [str(n) for n in range(40)]
-    assert delivery.waiting == 0
+    assert delivery.loads.waiting == 0
 
 
 async def test_one_conversation_at_a_time_and_many_at_once(make_engine: Make) -> None:
