@@ -43,6 +43,7 @@ from caxton.types import (
 )
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "DeliveryOptions",
     "FailureReason",
     "Message",
@@ -67,7 +68,7 @@ class DeliveryOptions(msgspec.Struct, array_like=True, frozen=True, gc=False):
     priority: MessagePriority = MessagePriority.NORMAL
     """Higher overtakes lower in the receiver's mailbox."""
     timeout_ms: Annotated[int, msgspec.Meta(ge=1_000, le=300_000)] | None = None
-    """How long the sender waits for an outcome; ``None`` means the node's default."""
+    """How long it may take to be handled; ``None`` means as long as it takes."""
     require_receipt: bool = False
     """Send the sender a CONFIRM when the message was handled."""
     max_retries: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
@@ -343,13 +344,13 @@ def _content(body: Mapping[str, object]) -> bytes:
         ) from error
 
 
-def _options(value: object) -> DeliveryOptions:
+def _options(value: object, default: DeliveryOptions) -> DeliveryOptions:
     if value is None:
-        return DEFAULT_OPTIONS
+        return default
     if not isinstance(value, Mapping):
         raise ValidationError(field="delivery_options", value=value, allowed="an object")
     _known(value, _OPTIONS, "delivery_options.")
-    timeout = value.get("timeout_ms")
+    timeout = value.get("timeout_ms", default.timeout_ms)
     receipt = value.get("require_receipt", False)
     if not isinstance(receipt, bool):
         raise ValidationError(
@@ -364,7 +365,7 @@ def _options(value: object) -> DeliveryOptions:
         ),
         require_receipt=receipt,
         max_retries=MaxRetries.parse(
-            value.get("max_retries", MaxRetries.default), "delivery_options.max_retries"
+            value.get("max_retries", default.max_retries), "delivery_options.max_retries"
         ),
     )
 
@@ -395,10 +396,12 @@ def from_json(
     *,
     sender: bytes | None = None,
     max_content: int = MAX_CONTENT,
+    options: DeliveryOptions = DEFAULT_OPTIONS,
 ) -> Message:
     """Read a message from its JSON form; unknown fields are refused with the nearest known one.
 
-    ``sender`` is the identity to use when the body names none.
+    ``sender`` is the identity to use when the body names none, ``options`` count where it says
+    nothing of them.
 
     Raises:
         ValidationError: it names the first field that is wrong, its value and what is allowed.
@@ -428,7 +431,7 @@ def from_json(
         ontology=_text(body, "ontology"),
         protocol=_text(body, "protocol"),
         trace_context=_trace(body.get("trace_context")),
-        delivery_options=_options(body.get("delivery_options")),
+        delivery_options=_options(body.get("delivery_options"), options),
         parent_conversation_id=_id(body, "parent_conversation_id"),
         max_content=max_content,
     )

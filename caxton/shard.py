@@ -26,6 +26,7 @@ from caxton.errors import CaxtonError, InternalError, NodeNotReady
 from caxton.message import Message, decode
 from caxton.moments import format_time
 from caxton.observe.histogram import Histogram
+from caxton.observe.message_log import MessageLog
 from caxton.observe.tracing import OFF, Tracing
 from caxton.registry_views import BreakerView
 from caxton.routing.dead_letters import DeadLetterDesk
@@ -66,7 +67,8 @@ class Shard:
         ask: questions to other shards.
         load: makes the behaviour of an agent's version.
         event: tells operators something (type, subject, text).
-        tracing: which messages are traced; closed with the shard.
+        tracing: which messages are traced.
+        message_log: lines about messages that ended; closed with the shard.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class Shard:
         load: Loader,
         event: Callable[[str, str, str], None],
         tracing: Tracing = OFF,
+        message_log: MessageLog | None = None,
     ) -> None:
+        self._message_log = message_log
         self.config = config
         self.tracing = tracing
         self.number = number
@@ -130,6 +134,7 @@ class Shard:
             elsewhere,
             event,
             tracing=tracing,
+            message_log=message_log,
         )
         self.dead_letters = DeadLetterDesk(
             number,
@@ -382,6 +387,8 @@ class Shard:
         self.health.close()
         await self.roster.drain(timeout_s * 0.6)
         await self.router.close(timeout_s * 0.3)
+        if self._message_log is not None:
+            await self._message_log.close()
         await self.system.stop(max(0.1, timeout_s * 0.1))
 
 

@@ -13,6 +13,7 @@ from caxton.conversations.protocols.protocol import Role
 from caxton.conversations.protocols.tables import PROTOCOLS
 from caxton.errors import ERRORS
 from caxton.observe.exporters import EXPORTERS
+from caxton.observe.message_log import FIELDS as LINE
 from caxton.observe.names import ATTRIBUTES, SPANS
 from caxton.storage.audit import AUDIT_EVENTS
 from caxton.types import BOUNDS
@@ -264,7 +265,33 @@ def traces() -> str:
     return "\n".join(rows)
 
 
+def logs() -> str:
+    """The log, and the fields of lines about messages."""
+    rows = [
+        "# Logs\n",
+        (
+            "Every process of a node appends to `logs/caxton.log` in the data folder: one JSON "
+            "object a line, each with `timestamp`, `level`, `message`, `logger` and `process`, and "
+            "`exception` where there was one. `log.level` is the least important level.\n"
+        ),
+        (
+            "The file may be rotated by any tool, by moving it away. Neither the content of "
+            "messages nor a secret is ever in it.\n"
+        ),
+        "## Lines about messages\n",
+        (
+            "A message can have a line when it comes to its end; `log.messages` says which ones "
+            "do. They are written in batches by a thread of their own. When the disk does not keep "
+            "up with them, lines are left out, and one says how many.\n"
+        ),
+        "| field | what it says |\n| --- | --- |",
+        *(f"| `{name}` | {cell(about)} |" for name, about in LINE.items()),
+    ]
+    return "\n".join(rows)
+
+
 PAGES = {
+    "logs.md": logs,
     "traces.md": traces,
     "audit.md": audit,
     "agent-lifecycle.md": lifecycle,

@@ -19,7 +19,7 @@ from caxton.agents.directory import Directory
 from caxton.agents.lifecycle import AgentState, advance
 from caxton.agents.worklist import Worklist
 from caxton.errors import AgentFailed, AgentNotResponding, AgentOffline, CaxtonError, Postponed
-from caxton.message import Message, make_message, now_ms
+from caxton.message import DEFAULT_OPTIONS, DeliveryOptions, Message, make_message, now_ms
 from caxton.observe.tracing import OFF, HandleSpan, Tracing
 from caxton.routing.accepted import Handling
 from caxton.storage.registry import AgentRecord
@@ -68,6 +68,7 @@ class AgentHost:
         state: where it is: stopped, when its operator left it so.
         work: what the agent has in hand; it outlives the host.
         tracing: which messages are traced.
+        options: of the messages that the agent sends.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class AgentHost:
         moved: Callable[[AgentHost], None] = lambda host: None,
         state: AgentState = AgentState.UNLOADED,
         tracing: Tracing = OFF,
+        options: DeliveryOptions = DEFAULT_OPTIONS,
     ) -> None:
+        self._options = options
         self.id = record.id
         self.record = record
         self.directory = directory
@@ -303,6 +306,7 @@ class AgentHost:
                         if out.new_conversation
                         else trace
                     ),
+                    delivery_options=self._options,
                     parent_conversation_id=(
                         message.conversation_id if out.new_conversation else None
                     ),

@@ -119,6 +119,7 @@ class Roster:
             moved=self._reports.moved,
             state=state,
             tracing=self._tracing,
+            options=self._config.delivery_options,
         )
         self.hosts[record.id] = self._by_path[host.path] = host
         return host

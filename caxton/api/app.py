@@ -18,6 +18,7 @@ from caxton.api.openapi import document_bytes
 from caxton.api.problems import wrong_request
 from caxton.api.query import check_query
 from caxton.api.routes import ROUTES, Route
+from caxton.message import DEFAULT_OPTIONS, DeliveryOptions
 from caxton.observe.tracing import OFF, Tracing
 
 __all__ = ["Limits", "make_app"]
@@ -26,7 +27,13 @@ _DEFAULT = Limits()
 
 
 def make_app(
-    entry: Entry, *, loopback: bool = True, limits: Limits = _DEFAULT, tracing: Tracing = OFF
+    entry: Entry,
+    *,
+    loopback: bool = True,
+    limits: Limits = _DEFAULT,
+    tracing: Tracing = OFF,
+    options: DeliveryOptions = DEFAULT_OPTIONS,
+    metrics: bool = True,
 ) -> Starlette:
     """The ASGI app in front of ``entry``.
 
@@ -37,8 +44,10 @@ def make_app(
             Requests from pages of other origins are refused in any case.
         limits: bounds of sizes, counts and times.
         tracing: which requests are traced.
+        options: of messages that do not say.
+        metrics: whether metrics are served; without, their route is not there.
     """
-    edge = Edge(entry, limits, loopback=loopback, tracing=tracing)
+    edge = Edge(entry, limits, loopback=loopback, tracing=tracing, options=options, metrics=metrics)
     edge.openapi = document_bytes()
     app = Starlette(
         routes=[

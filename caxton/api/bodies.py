@@ -190,7 +190,9 @@ def read_message(body: object, edge: Edge, trace: TraceContext | None) -> Messag
                 if not 1 <= len(given) <= AgentName.high:
                     raise ValidationError(field=field, value=given, allowed="a name or id")
                 body[field] = format_id(entry.agent_id(given, field))
-    message = from_json(body, sender=entry.identity, max_content=entry.max_content)
+    message = from_json(
+        body, sender=entry.identity, max_content=entry.max_content, options=edge.options
+    )
     if trace is not None and message.trace_context is None:
         return msgspec.structs.replace(message, trace_context=trace)
     return message

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from caxton.api.entry import Entry
 from caxton.errors import QueueFull
+from caxton.message import DEFAULT_OPTIONS, DeliveryOptions
 from caxton.observe.tracing import OFF, Tracing
 
 __all__ = ["Edge", "Limits"]
@@ -48,11 +49,22 @@ class Edge:
         limits: bounds.
         loopback: the server listens on loopback only.
         tracing: which requests are traced.
+        options: of messages that do not say.
+        metrics: whether metrics are served.
     """
 
     def __init__(
-        self, entry: Entry, limits: Limits, *, loopback: bool, tracing: Tracing = OFF
+        self,
+        entry: Entry,
+        limits: Limits,
+        *,
+        loopback: bool,
+        tracing: Tracing = OFF,
+        options: DeliveryOptions = DEFAULT_OPTIONS,
+        metrics: bool = True,
     ) -> None:
+        self.options = options
+        self.metrics = metrics
         self.tracing = tracing
         self.entry = entry
         self.limits = limits

@@ -27,6 +27,7 @@ from caxton.errors import (
     CaxtonError,
     DeadLetterNotFound,
     NodeNotReady,
+    NotFound,
     Timeout,
     ValidationError,
 )
@@ -290,8 +291,10 @@ async def ready(_request: Request, edge: Edge) -> Response:
     return _view(found, 200 if found.status == "ready" else 503)
 
 
-async def metrics(_request: Request, edge: Edge) -> Response:
+async def metrics(request: Request, edge: Edge) -> Response:
     """GET /metrics."""
+    if not edge.metrics:
+        raise NotFound(kind="resource", id=f"{request.url.path} (metrics.enabled is off)")
     entry = edge.entry
     text, kind = exposition(await entry.status(), await entry.agents(), edge.requests)
     return Response(text, headers={"Content-Type": kind})

@@ -12,6 +12,7 @@ from caxton.config.rules import RULES
 from caxton.config.secret import Secret
 from caxton.config.table import BY_FIELD, BY_KEY, TEN_MIB
 from caxton.errors import ConfigInvalid, ValidationError
+from caxton.message import DeliveryOptions
 from caxton.types import WorkerCount
 
 __all__ = ["Config", "default_shards"]
@@ -55,6 +56,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     breaker_threshold: int = 10
     breaker_timeout_ms: int = 60_000
     breaker_slow_ms: int = 120_000
+    message_timeout_ms: int = 0
+    message_retries: int = 3
     retry_delay_ms: int = 1_000
     retry_factor: float = 2.0
     dead_letter_limit: int = 100_000
@@ -69,7 +72,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     trace_exporter: str = "none"
     trace_ratio: float = 0.1
     trace_endpoint: str = ""
+    metrics_enabled: bool = True
     log_level: str = "info"
+    log_messages: str = "sampled"
 
     def __post_init__(self) -> None:
         """Parse every field by its row of the table."""
@@ -114,6 +119,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             agents=self.agents.absolute(),
             data=self.data.absolute(),
             workspace=self.workspace.absolute(),
+        )
+
+    @property
+    def delivery_options(self) -> DeliveryOptions:
+        """Those of messages whose sender does not say."""
+        return DeliveryOptions(
+            timeout_ms=self.message_timeout_ms or None, max_retries=self.message_retries
         )
 
     @property

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from caxton.types import MessageTimeoutMs
+
 if TYPE_CHECKING:
     from caxton.config.config import Config
 
@@ -31,12 +33,31 @@ def _retries_ms(config: Config) -> float:
     return 1.2 * sum(min(30_000.0, delay) for delay in delays)
 
 
+def _least_ms(config: Config) -> int:
+    return config.message_retries * config.retry_delay_ms
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         "limits.pending",
         lambda c: f"at least limits.agent_queue ({c.limits_agent_queue:,})",
         lambda c: c.limits_pending >= c.limits_agent_queue,
         "an agent's mailbox holds pending messages",
+    ),
+    Rule(
+        "message.timeout_ms",
+        lambda c: (
+            f"0, or at least {MessageTimeoutMs.low:,} ms and more than retry.delay_ms "
+            f"({c.retry_delay_ms:,} ms)"
+        ),
+        lambda c: (
+            not c.message_timeout_ms
+            or (
+                c.message_timeout_ms >= MessageTimeoutMs.low
+                and c.message_timeout_ms > c.retry_delay_ms
+            )
+        ),
+        "a message must not end before it is tried again",
     ),
     Rule(
         "conversation.timeout_ms",
@@ -46,8 +67,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "breaker.timeout_ms",
-        lambda c: f"at least retry.delay_ms times 3 retries ({3 * c.retry_delay_ms:,} ms)",
-        lambda c: c.breaker_timeout_ms >= 3 * c.retry_delay_ms,
+        lambda c: f"at least retry.delay_ms times message.retries ({_least_ms(c):,} ms)",
+        lambda c: c.breaker_timeout_ms >= _least_ms(c),
         "a breaker must not let a probe through before its messages come again",
     ),
 )

@@ -15,6 +15,8 @@ from caxton.types import (
     DeadLetterQueueSize,
     HealthCheckIntervalMs,
     MaxConversationParticipants,
+    MaxRetries,
+    MessageTimeoutMs,
     RetryBackoffFactor,
     RetryDelayMs,
     TraceSamplingRatio,
@@ -145,6 +147,17 @@ SETTINGS: tuple[Setting, ...] = (
         "Handling that takes longer counts as a failure for the breaker, in ms; 0 for never.",
         Bound("breaker.slow_ms", int, 0, 3_600_000, unit="ms"),
     ),
+    row(
+        "message.timeout_ms",
+        "How long a message may take to be handled when its sender does not say, in ms; 0 for as "
+        "long as it takes.",
+        Bound("message.timeout_ms", int, 0, MessageTimeoutMs.high, unit="ms"),
+    ),
+    row(
+        "message.retries",
+        "How often a failing delivery is tried again when the sender does not say.",
+        MaxRetries,
+    ),
     row("retry.delay_ms", "Before a failed delivery is tried again, in ms.", RetryDelayMs),
     row("retry.factor", "How much longer each further delay is.", RetryBackoffFactor),
     row(
@@ -208,11 +221,19 @@ SETTINGS: tuple[Setting, ...] = (
         text,
         "a URL",
     ),
+    row("metrics.enabled", "Whether `/metrics` is there.", flag, "true or false"),
     row(
         "log.level",
         "Least important level that is logged.",
         choice("debug", "info", "warning", "error"),
         "debug, info, warning or error",
+    ),
+    row(
+        "log.messages",
+        "Which messages have a line in the log when they end: those that `failed`, with `sampled` "
+        "also those that are traced.",
+        choice("none", "failed", "sampled", "all"),
+        "none, failed, sampled or all",
     ),
 )
 

@@ -1,6 +1,7 @@
 """Logs: JSON lines in the data folder, plain lines on a terminal.
 
 Every process of a node appends to ``logs/caxton.log``; a line is one write, so lines do not mix.
+The file may be rotated by any tool: it is opened again when it was moved away.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
 
 import orjson
 
@@ -46,7 +48,7 @@ def start_logging(config: Config, process: str, *, console: bool) -> None:
     """Send the logs of this process to the node's log file, and to stderr when ``console``."""
     folder = config.data / "logs"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = logging.FileHandler(folder / "caxton.log", encoding="utf-8")
+    file = WatchedFileHandler(folder / "caxton.log", encoding="utf-8")
     file.setFormatter(JsonLines(process))
     handlers: list[logging.Handler] = [file]
     if console:

@@ -42,7 +42,13 @@ async def run_gateway(
     control.on_word = on_word
     links.start()
     tracing = make_tracing(config, layout.node_id, control.name)
-    app = make_app(gateway, loopback=config.loopback, tracing=tracing)
+    app = make_app(
+        gateway,
+        loopback=config.loopback,
+        tracing=tracing,
+        options=config.delivery_options,
+        metrics=config.metrics_enabled,
+    )
     server = make_server(app)
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
     tune()

@@ -14,6 +14,7 @@ from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Answer, Query, Submit
 from caxton.message import Message
 from caxton.observe.exporters import TRACES_S, make_tracing
+from caxton.observe.message_log import make_message_log
 from caxton.processes.layout import Layout
 from caxton.processes.peers import answer
 from caxton.processes.shard_main import make_loader, make_registrar
@@ -70,6 +71,7 @@ class Inside:
             make_loader(config, self._services),
             event,
             make_tracing(config, layout.node_id, "node", directory.name),
+            make_message_log(config, layout.node_id, "node", directory.name),
         )
         self._shard.keeper = Keeper(registry, directory, lambda: None, event)
         self._registrar = make_registrar(

@@ -19,6 +19,7 @@ from caxton.errors import AgentNotResponding
 from caxton.links.wire import Notice
 from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.observe.logs import start_logging
+from caxton.observe.message_log import make_message_log
 from caxton.processes.layout import Layout, shard_name
 from caxton.processes.peers import Peers
 from caxton.processes.tuning import tune
@@ -87,6 +88,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
         make_loader(config, services),
         event,
         make_tracing(config, layout.node_id, control.name, directory.name),
+        make_message_log(config, layout.node_id, control.name, directory.name),
     )
     shard.health.tell = lambda: peers.tell_all(Notice("heartbeat", number), shards=True)
     control.on_dump = shard.system.dump

@@ -60,8 +60,8 @@ class Accepted:
     """One accepted message at its conversation's shard."""
 
     __slots__ = ("accepted_at", "attempts", "deaths", "delivery_count", "due", "kills", "message",
-                 "origin", "raw", "reference", "refused", "resumes", "router", "sampled",
-                 "sequence", "target", "took_s", "trace")  # fmt: skip
+                 "origin", "raw", "reference", "refused", "resumes", "router", "routing_us",
+                 "sampled", "sequence", "target", "took_s", "trace")  # fmt: skip
 
     def __init__(
         self,
@@ -92,6 +92,8 @@ class Accepted:
         self.took_s = 0.0
         self.trace: Trace | None = None
         self.sampled = False
+        self.routing_us = 0
+        """From its acceptance until its agent was chosen."""
 
     def take_up(self, recovered: Recovered) -> bool:
         """Go on where the last run was; whether the journal has to note that it died."""

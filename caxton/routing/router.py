@@ -25,6 +25,7 @@ from caxton.errors import (
 )
 from caxton.message import Message, decode, encode
 from caxton.observe.histogram import Histogram
+from caxton.observe.message_log import MessageLog
 from caxton.observe.tracing import OFF, Trace, Tracing
 from caxton.routing.accepted import Accepted, Origin
 from caxton.routing.admission import Admission, Buckets
@@ -77,6 +78,7 @@ class Router:
         elsewhere: submits messages of other shards' conversations; calls back when they are safe.
         event: tells operators something.
         tracing: which messages are traced.
+        message_log: lines about messages that ended; None for none.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Router:
         clock: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         tracing: Tracing = OFF,
+        message_log: MessageLog | None = None,
     ) -> None:
         self.counters = Counters()
         self.routing_us = Histogram()
@@ -136,6 +139,8 @@ class Router:
             elsewhere=elsewhere,
             event=event,
             now_ms=wall_ms,
+            clock=clock,
+            message_log=message_log,
         )
         self.breakers = Breakers(
             system, wall_ms, threshold=config.breaker_threshold,
@@ -161,6 +166,8 @@ class Router:
             slow_s=config.breaker_slow_ms / 1_000 or math.inf,
             now_ms=wall_ms,
         )
+        if message_log is not None:
+            message_log.depth = self.delivery.loads.depth
         self.resolver = CapabilityResolver(directory, self.delivery.loads)
         self.discovery = Discovery(
             directory,
@@ -298,7 +305,8 @@ class Router:
             return
         if accepted.trace is not None:
             accepted.trace.routed(agent_id)
-        self.routing_us.add(int((self._clock() - accepted.accepted_at) * 1e6))
+        accepted.routing_us = took_us = int((self._clock() - accepted.accepted_at) * 1e6)
+        self.routing_us.add(took_us)
         if accepted.kills >= KILLS:
             self.delivery.convict(accepted)
         elif accepted.due:

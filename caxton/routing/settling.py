@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from caxton.agents.directory import Directory
 from caxton.errors import CaxtonError, InternalError
 from caxton.message import Message, Performative
+from caxton.observe.message_log import MessageLog
 from caxton.routing.accepted import Accepted
 from caxton.routing.answers import Answers
 from caxton.routing.submission import Counters
@@ -42,6 +43,8 @@ class Settling:
         elsewhere: submits messages of other shards' conversations; calls back when they are safe.
         event: tells operators something.
         now_ms: milliseconds since 1970.
+        clock: monotonic seconds.
+        message_log: lines about messages that ended; None for none.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Settling:
         elsewhere: Elsewhere,
         event: Callable[[str, str, str], None],
         now_ms: Callable[[], int],
+        clock: Callable[[], float],
+        message_log: MessageLog | None,
     ) -> None:
         self._directory = directory
         self._shard = shard
@@ -68,6 +73,10 @@ class Settling:
         self._elsewhere = elsewhere
         self._event = event
         self._now_ms = now_ms
+        self._clock = clock
+        self._log = message_log
+        self._logs_all = message_log is not None and message_log.all_handled
+        self._logs_sampled = message_log is not None and message_log.handled
 
     def settle(self, accepted: Accepted, outputs: Sequence[Message]) -> None:
         """Journal what handling caused and the handled mark, in one commit.
@@ -84,8 +93,8 @@ class Settling:
             self._emit(outputs, accepted.sampled)
         if self._journal.mark(accepted.sequence):
             self._counters.handled += 1
-            if accepted.trace is not None:
-                accepted.trace.ended(None)
+            if accepted.trace is not None or self._logs_all:
+                self._ended(accepted, None)
             if accepted.message.delivery_options.require_receipt:
                 self._emit(
                     self._answers.receipt(accepted.message, sampled=accepted.sampled),
@@ -99,8 +108,8 @@ class Settling:
         # No receipt: each copy has its own, once it is handled.
         if self._journal.mark(accepted.sequence):
             self._counters.handled += 1
-            if accepted.trace is not None:
-                accepted.trace.ended(None)
+            if accepted.trace is not None or self._logs_all:
+                self._ended(accepted, None)
         self._kick()
 
     def broke(self, accepted: Accepted, error: Exception) -> None:
@@ -134,11 +143,24 @@ class Settling:
         self._answer(accepted, Performative.FAILURE, error)
 
     def _answer(self, accepted: Accepted, act: Performative, error: CaxtonError) -> None:
-        if accepted.trace is not None:
-            accepted.trace.ended(error)
+        self._ended(accepted, error)
         sampled = accepted.sampled
         self._emit(self._answers.about(accepted.message, act, error, sampled=sampled), sampled)
         self._kick()
+
+    def _ended(self, accepted: Accepted, error: CaxtonError | None) -> None:
+        if accepted.trace is not None:
+            accepted.trace.ended(error)
+        if self._log is None or (error is None and not self._logs_sampled):
+            return
+        self._log.ended(
+            accepted.message,
+            accepted.target or accepted.message.receiver,
+            accepted.routing_us,
+            int((self._clock() - accepted.accepted_at) * 1e6),
+            accepted.attempts,
+            error,
+        )
 
     def discard_dead(self, sequence: int) -> None:
         """Remove a dead letter for good."""

@@ -211,6 +211,7 @@ BROKEN: dict[str, dict[str, object]] = {
         "retry.factor": 5.0,
         "breaker.timeout_ms": 300_000,
     },
+    "message.timeout_ms": {"message.timeout_ms": 999},
     "breaker.timeout_ms": {"breaker.timeout_ms": 5_000, "retry.delay_ms": 5_000},
 }
 

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 
 from caxton.api.app import Limits, make_app
 from caxton.errors import CircuitOpen, NodeNotReady, QueueFull, StorageFull
-from caxton.message import TraceContext
+from caxton.message import DeliveryOptions, TraceContext
 from caxton.types import format_id, new_id
 
 MESSAGES = "/api/v1/messages"
@@ -445,3 +445,28 @@ async def test_batch_takes_the_trace_of_the_request(http, entry: FakeEntry) -> N
     await http.post(BATCH, json=body, headers={"traceparent": PARENT})
     traces = [one.trace_context for one in entry.taken.values()]
     assert [one.trace_id for one in traces if one] == [TRACE, TRACE]
+
+
+async def test_what_a_message_does_not_say_is_the_node_s(entry) -> None:
+    """Timeout and retries by the settings; what it says counts first."""
+    app = make_app(entry, options=DeliveryOptions(timeout_ms=5_000, max_retries=7))
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=app), base_url="http://localhost"
+    ) as http:
+        await http.post(MESSAGES, json={"capability": "x"})
+        own = {"timeout_ms": 9_000, "require_receipt": True}
+        await http.post(MESSAGES, json={"capability": "x", "delivery_options": own})
+    first, second = (one.delivery_options for one in entry.taken.values())
+    assert (first.timeout_ms, first.max_retries) == (5_000, 7)
+    assert (second.timeout_ms, second.max_retries, second.require_receipt) == (9_000, 7, True)
+
+
+async def test_metrics_that_are_turned_off_are_not_there(entry) -> None:
+    """And the answer says which setting that was."""
+    app = make_app(entry, metrics=False)
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=app), base_url="http://localhost"
+    ) as http:
+        response = await http.get("/metrics")
+    assert response.status_code == 404
+    assert "metrics.enabled" in response.json()["detail"]

@@ -14,6 +14,7 @@ from caxton.capability import Strategy
 from caxton.config import Config
 from caxton.errors import CaxtonError
 from caxton.message import Message, Performative, encode, make_message
+from caxton.observe.message_log import make_message_log
 from caxton.observe.tracing import OFF, Tracing
 from caxton.routing.submission import Submission
 from caxton.shard import Shard
@@ -131,6 +132,7 @@ class Engine:
             self._load,  # type: ignore[arg-type]  # a Behaviour in all but name
             lambda *words: self.events.append(words),
             self.tracing(directory),
+            make_message_log(self.config, NODE, "shard-0", directory.name),
         )
         shard.start_agents()
         return shard
