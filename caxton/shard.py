@@ -36,6 +36,7 @@ from caxton.routing.settling import Elsewhere
 from caxton.routing.submission import Submission
 from caxton.storage.journal import Journal
 from caxton.storage.registry import AgentRecord, Registry
+from caxton.storage.retention import Retention
 from caxton.types import format_id, parse_id
 from caxton.views import LATENCY_US, AgentView, LatencyView, ReloadView, ShardView
 
@@ -120,7 +121,11 @@ class Shard:
             config.data / "shards" / str(number),
             disk=config.durability == "disk",
             map_bytes=config.storage_map_bytes,
-            keep=config.storage_keep_messages,
+            keep=Retention(
+                config.storage_keep_messages,
+                config.storage_keep_days * 86_400_000,
+                config.storage_keep_bytes,
+            ),
             dead_limit=config.dead_letter_limit,
         )
         self.router = Router(

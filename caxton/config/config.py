@@ -63,6 +63,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     dead_letter_limit: int = 100_000
     storage_map_bytes: int = 64 * 1024**3
     storage_keep_messages: int = 1_000_000
+    storage_keep_days: int = 0
+    storage_keep_bytes: int = 0
     tools_workers: int = 2
     llm_provider: str = "auto"
     llm_base_url: str = ""

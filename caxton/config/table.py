@@ -167,13 +167,23 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     row(
         "storage.map_bytes",
-        "Largest size of one LMDB store, in bytes (sparse: nothing is taken before it is used).",
+        "Largest size of one LMDB store, in bytes. It grows up to it while the node runs.",
         Bound("storage.map_bytes", int, 16 * 1024 * 1024, 1 << 44, unit="bytes"),
     ),
     row(
         "storage.keep_messages",
         "Handled messages a shard keeps for history and for recognising duplicates.",
         Bound("storage.keep_messages", int, 1_000, 1_000_000_000, unit="messages"),
+    ),
+    row(
+        "storage.keep_days",
+        "Days that a shard keeps handled messages; 0 for any time.",
+        Bound("storage.keep_days", int, 0, 36_500, unit="days"),
+    ),
+    row(
+        "storage.keep_bytes",
+        "Bytes of messages that a shard keeps, when more than those it needs; 0 for any size.",
+        Bound("storage.keep_bytes", int, 0, 1 << 44, unit="bytes"),
     ),
     row("tools.workers", "Sandbox workers that run tools.", Bound("tools.workers", int, 1, 64)),
     row(

@@ -80,7 +80,7 @@ def _hash(previous: bytes, sequence: int, at: int, kind: str, subject: str, deta
 
 
 def append(
-    txn: lmdb.Transaction,
+    txn: lmdb.Transaction[bytes],
     environment: Environment,
     events: Iterable[tuple[str, str, str]],
     at: int,
@@ -127,7 +127,7 @@ class AuditReader:
     def newest(self, limit: int, kind: str | None = None) -> list[AuditRecord]:
         """The last records, oldest first; of one kind when given."""
         found: list[AuditRecord] = []
-        with storage_errors("audit"), self._environment.lmdb.begin() as reading:
+        with storage_errors("audit"), self._environment.begin() as reading:
             cursor = reading.cursor(self._environment.tables[TABLE])
             for raw in cursor.iterprev(keys=False) if cursor.last() else ():
                 record = self._read(raw)
@@ -144,7 +144,7 @@ class AuditReader:
             raise StorageCorrupt(store="audit", reason=str(error)) from error
 
     def _all(self) -> Iterator[tuple[int, bytes]]:
-        with storage_errors("audit"), self._environment.lmdb.begin() as reading:
+        with storage_errors("audit"), self._environment.begin() as reading:
             for key, raw in reading.cursor(self._environment.tables[TABLE]):
                 yield int(_KEY.unpack(key)[0]), raw
 

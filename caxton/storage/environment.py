@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import lmdb
 
@@ -17,8 +19,15 @@ from caxton.errors import CaxtonError, ForeignFolder, StorageCorrupt, StorageErr
 
 __all__ = ["Environment", "storage_errors"]
 
+logger = logging.getLogger("caxton.storage")
+
 SCHEMA = 1
 """Version of the record layouts; a folder with a later one is refused."""
+MIGRATIONS: dict[int, Callable[[lmdb.Transaction[bytes], Mapping[str, Any]], None]] = {}
+"""Version to what makes its records those of the next one. Run by the process that writes, all of
+them in one transaction: a folder has either version, whatever happens meanwhile."""
+FIRST_BYTES = 256 * 1024 * 1024
+"""Size of a map at first; it doubles when it is full."""
 
 
 @contextlib.contextmanager
@@ -53,7 +62,7 @@ class Environment:
     Args:
         path: folder of the environment; made with mode 0700 when missing.
         tables: names of its tables.
-        map_bytes: largest size. The file is sparse, so this takes no room by itself.
+        map_bytes: largest size. The map begins smaller and grows up to it.
         sync: flush each commit to the disk (power-safe) or only to the page cache.
         readonly: open for reading only; the environment must exist.
     """
@@ -69,12 +78,13 @@ class Environment:
     ) -> None:
         self.name = path.name if path.parent.name != "shards" else f"shard-{path.name}"
         self.path = path
+        self._map_bytes = map_bytes
         with storage_errors(self.name):
             if not readonly:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.lmdb = lmdb.open(
                 os.fspath(path),
-                map_size=map_bytes,
+                map_size=min(FIRST_BYTES, map_bytes),
                 max_dbs=len(tables) + 1,
                 max_readers=512,
                 sync=sync,
@@ -95,7 +105,7 @@ class Environment:
 
     def _check_schema(self, *, readonly: bool) -> None:
         table = self.tables["schema"]
-        with self.lmdb.begin() as reading:
+        with self.begin() as reading:
             found = reading.get(b"version", db=table)
         if found is None:
             if readonly:
@@ -107,10 +117,50 @@ class Environment:
                 data=str(self.path),
                 reason=f"schema version {found.decode('ascii', 'replace')}, this is {SCHEMA}",
             )
+        elif int(found) < SCHEMA:
+            if readonly:
+                raise ForeignFolder(
+                    data=str(self.path),
+                    reason=f"schema version {int(found)} is older than {SCHEMA}: a start of its "
+                    "node brings it up to date",
+                )
+            self._migrate(int(found))
+
+    def _migrate(self, version: int) -> None:
+        logger.warning("%s goes from schema version %d to %d", self.path, version, SCHEMA)
+        with self.lmdb.begin(write=True) as writing:
+            for step in range(version, SCHEMA):
+                MIGRATIONS[step](writing, self.tables)
+            writing.put(b"version", str(SCHEMA).encode(), db=self.tables["schema"])
+
+    def begin(self, *, write: bool = False) -> lmdb.Transaction[bytes]:
+        """A transaction, also after the process that writes has made the map larger."""
+        try:
+            return self.lmdb.begin(write=write)
+        except lmdb.MapResizedError:
+            self.lmdb.set_mapsize(0)
+            return self.lmdb.begin(write=write)
+
+    def grow(self) -> bool:
+        """Double the map, up to the largest size; whether it is larger now.
+
+        No transaction of this process may be open.
+
+        Raises:
+            StorageError: the system gives no such map.
+        """
+        size = int(self.lmdb.info()["map_size"])
+        larger = min(2 * size, self._map_bytes)
+        if larger <= size:
+            return False
+        with storage_errors(self.name):
+            self.lmdb.set_mapsize(larger)
+        logger.info("the map of %s has %d MiB now", self.name, larger >> 20)
+        return True
 
     def read(self, table: str, key: bytes) -> bytes | None:
         """One value, or None."""
-        with storage_errors(self.name), self.lmdb.begin(buffers=False) as reading:
+        with storage_errors(self.name), self.begin() as reading:
             return reading.get(key, db=self.tables[table])
 
     @property

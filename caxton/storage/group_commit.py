@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from caxton.errors import StorageError
+from caxton.errors import StorageError, StorageFull
 from caxton.observe.histogram import Histogram
 from caxton.storage.journal import Journal
 from caxton.storage.records import Batch
@@ -26,6 +26,8 @@ logger = logging.getLogger("caxton.storage")
 
 RETRY_S = 0.25
 """Between two tries of a batch that found no room."""
+GROW_S = 30.0
+"""How long the store may take to get a larger map, behind a flush that runs."""
 SYNC_S = 1.0
 """Between two background flushes with ``process`` durability."""
 
@@ -108,6 +110,9 @@ class GroupCommit:
             self._finish(batch, started, None)
 
     def _finish(self, batch: Batch, started: float, error: BaseException | None) -> None:
+        if isinstance(error, StorageFull) and self._grown():
+            self._write(batch)
+            return
         if error is not None:
             # The transaction is undone whatever it was, so the batch can be written again.
             if self.failure is None:
@@ -139,6 +144,14 @@ class GroupCommit:
             self._idle.set()
         if not self._disk and self._sync_timer is None and not self._closed:
             self._sync_timer = self._loop.call_later(SYNC_S, self._sync)
+
+    def _grown(self) -> bool:
+        """Make room in the store. On its thread, and waited for: nothing reads meanwhile."""
+        try:
+            return self._thread.submit(self.journal.grow).result(GROW_S)
+        except (StorageError, TimeoutError) as error:
+            logger.error("the map of %s cannot grow: %s", self.journal.name, error)
+            return False
 
     def _sync(self) -> None:
         self._sync_timer = None

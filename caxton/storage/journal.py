@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
 import msgspec
 
 from caxton.errors import StorageCorrupt
+from caxton.message import now_ms
 from caxton.storage.environment import Environment, storage_errors
 from caxton.storage.records import Batch, DeadRecord, LogRecord, Recovered, RetryRecord, State
+from caxton.storage.retention import Retention
 
 __all__ = ["Journal"]
 
@@ -30,8 +32,6 @@ _SEQ = struct.Struct(">Q")
 TABLES = ("log", "meta", "pending", "conversations", "history", "dead_letters", "retries")
 CACHED_RECORDS = 8
 """Decoded log records kept for reading messages one by one."""
-PRUNE_PER_COMMIT = 64
-"""Log records that one commit removes at most, so that pruning never makes a commit slow."""
 
 
 class Journal:
@@ -44,8 +44,9 @@ class Journal:
         path: folder of the shard's environment.
         disk: flush each commit (``disk``) or leave it in the page cache (``process``).
         map_bytes: largest size of the store.
-        keep: handled messages kept for history.
+        keep: which handled messages stay for history.
         dead_limit: dead letters kept; the oldest go first.
+        now_ms: milliseconds since 1970.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Journal:
         *,
         disk: bool,
         map_bytes: int,
-        keep: int = 1_000_000,
+        keep: Retention | int = 1_000_000,
         dead_limit: int = 100_000,
+        now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._env = Environment(path, TABLES, map_bytes=map_bytes, sync=disk)
-        self._keep = keep
+        self._retention = Retention(keep) if isinstance(keep, int) else keep
+        self._now_ms = now_ms
         self._dead_limit = dead_limit
         self._encode = msgspec.msgpack.Encoder().encode
         self._log_decoder = msgspec.msgpack.Decoder(LogRecord)
@@ -177,13 +180,14 @@ class Journal:
             StorageFull, StorageError: the same batch may be tried again.
         """
         number = self._number + 1
+        now = self._now_ms()
         following = batch.first + len(batch.messages)
-        record = self._encode(LogRecord(batch.first, batch.messages, batch.handled))
+        record = self._encode(LogRecord(batch.first, batch.messages, batch.handled, now))
         self._last = State(number, following, batch.replay_from, self._trial)
         state = self._encode(self._last)
         tables = self._env.tables
         dead_letters = self.dead_letters
-        with storage_errors(self.name), self._env.lmdb.begin(write=True) as txn:
+        with storage_errors(self.name), self._env.begin(write=True) as txn:
             txn.put(_KEY.pack(batch.first, number), record, db=tables["log"], append=True)
             for key, value in batch.conversations:
                 txn.put(key, value, db=tables["conversations"])
@@ -201,20 +205,26 @@ class Journal:
                 txn.delete(_SEQ.pack(sequence), db=tables["retries"])
             if batch.dead or batch.raised:
                 dead_letters = self._write_dead(txn, batch)
-            first_kept = self._prune(txn, following, batch.replay_from)
+            first_kept = self._retention.prune(
+                txn, tables, self.first_kept, following, batch.replay_from, now
+            )
             txn.put(b"state", state, db=tables["meta"])
         self._sealed = None
         self._number = number
         self.dead_letters = dead_letters
         self.first_kept = first_kept
 
-    def _forget(self, txn: lmdb.Transaction, conversation: bytes) -> None:
+    def grow(self) -> bool:
+        """Make room after StorageFull; whether there is more. Nothing else may run meanwhile."""
+        return self._env.grow()
+
+    def _forget(self, txn: lmdb.Transaction[bytes], conversation: bytes) -> None:
         txn.delete(conversation, db=self._env.tables["conversations"])
         cursor = txn.cursor(self._env.tables["history"])
         while cursor.set_range(conversation) and bytes(cursor.key()).startswith(conversation):
             cursor.delete()
 
-    def _write_dead(self, txn: lmdb.Transaction, batch: Batch) -> int:
+    def _write_dead(self, txn: lmdb.Transaction[bytes], batch: Batch) -> int:
         table = self._env.tables["dead_letters"]
         for sequence in batch.raised:
             txn.delete(_SEQ.pack(sequence), db=table)
@@ -227,35 +237,12 @@ class Journal:
             count -= 1
         return count
 
-    def _prune(self, txn: lmdb.Transaction, following: int, replay_from: int) -> int:
-        """Remove log records that history no longer keeps and no recovery needs."""
-        keep_from = min(following - self._keep, replay_from)
-        if self.first_kept >= keep_from:
-            return self.first_kept
-        oldest_stored = txn.cursor(self._env.tables["pending"])
-        if oldest_stored.first():
-            keep_from = min(keep_from, _SEQ.unpack(oldest_stored.key())[0])
-        cursor = txn.cursor(self._env.tables["log"])
-        first_kept = self.first_kept
-        for _ in range(PRUNE_PER_COMMIT):
-            if not cursor.first():
-                break
-            key = cursor.key()
-            if not cursor.next():
-                break
-            after = _KEY.unpack(cursor.key())[0]
-            if after > keep_from:
-                break
-            txn.delete(key, db=self._env.tables["log"])
-            first_kept = after
-        return first_kept
-
     def _count(self, table: str) -> int:
-        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+        with storage_errors(self.name), self._env.begin() as reading:
             return int(reading.stat(self._env.tables[table])["entries"])
 
     def _first_kept(self) -> int:
-        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+        with storage_errors(self.name), self._env.begin() as reading:
             cursor = reading.cursor(self._env.tables["log"])
             return int(_KEY.unpack(cursor.key())[0]) if cursor.first() else self._next
 
@@ -264,7 +251,7 @@ class Journal:
         stored: list[int] = []
         found: dict[int, bytes] = {}
         handled: set[int] = set()
-        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+        with storage_errors(self.name), self._env.begin() as reading:
             retries = {
                 _SEQ.unpack(key)[0]: msgspec.msgpack.decode(value, type=RetryRecord)
                 for key, value in reading.cursor(self._env.tables["retries"]).iternext()
@@ -298,7 +285,7 @@ class Journal:
         """The newest ``count`` messages that are kept, oldest first."""
         parts: list[list[bytes]] = []
         left = count
-        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+        with storage_errors(self.name), self._env.begin() as reading:
             cursor = reading.cursor(self._env.tables["log"])
             if cursor.last():
                 for value in cursor.iterprev(keys=False):
@@ -312,7 +299,7 @@ class Journal:
     def messages(self) -> Iterator[tuple[int, bytes]]:
         """Every committed message that is kept with its number, in order. For a journal that
         nothing writes to meanwhile."""
-        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+        with storage_errors(self.name), self._env.begin() as reading:
             for value in reading.cursor(self._env.tables["log"]).iternext(keys=False):
                 record = self._decode(value)
                 yield from enumerate(record.messages, record.first)
@@ -339,7 +326,7 @@ class Journal:
         for record in self._cached.values():
             if 0 <= sequence - record.first < len(record.messages):
                 return record.messages[sequence - record.first]
-        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+        with storage_errors(self.name), self._env.begin() as reading:
             cursor = reading.cursor(self._env.tables["log"])
             if not self._seek(cursor, sequence):
                 return None
@@ -360,7 +347,7 @@ class Journal:
     def history(self, conversation: bytes) -> list[bytes]:
         """The full chunks of packed sequence numbers of a conversation, in order."""
         found = []
-        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+        with storage_errors(self.name), self._env.begin() as reading:
             cursor = reading.cursor(self._env.tables["history"])
             if cursor.set_range(conversation):
                 for key, value in cursor.iternext():
@@ -372,7 +359,7 @@ class Journal:
     def conversations(self, limit: int) -> list[tuple[bytes, bytes]]:
         """Up to ``limit`` snapshots, those with the latest ids first."""
         found = []
-        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+        with storage_errors(self.name), self._env.begin() as reading:
             cursor = reading.cursor(self._env.tables["conversations"])
             if cursor.last():
                 for item in cursor.iterprev():
@@ -384,7 +371,7 @@ class Journal:
     def conversations_from(self, key: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Up to ``limit`` snapshots whose ids are ``key`` or later, in order."""
         found = []
-        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+        with storage_errors(self.name), self._env.begin() as reading:
             cursor = reading.cursor(self._env.tables["conversations"])
             if cursor.set_range(key):
                 for item in cursor.iternext():
@@ -407,7 +394,7 @@ class Journal:
         removed = set(self._open.raised)
         if self._sealed is not None:
             removed.update(self._sealed.raised)
-        with storage_errors(self.name), self._env.lmdb.begin() as reading:
+        with storage_errors(self.name), self._env.begin() as reading:
             cursor = reading.cursor(self._env.tables["dead_letters"])
             if cursor.last():
                 for value in cursor.iterprev(keys=False):
@@ -427,7 +414,7 @@ class Journal:
         """Say that this run ended in good order, flush and close."""
         if self._env.read("meta", b"state") is not None:
             state = msgspec.structs.replace(self._last, trial=0, closed=True)
-            with storage_errors(self.name), self._env.lmdb.begin(write=True) as txn:
+            with storage_errors(self.name), self._env.begin(write=True) as txn:
                 txn.put(b"state", self._encode(state), db=self._env.tables["meta"])
         self.sync()
         self._env.close()

@@ -16,6 +16,8 @@ class LogRecord(msgspec.Struct, array_like=True, frozen=True):
     """Messages in msgpack form, in order."""
     handled: list[int]
     """Sequence numbers that were handled or became dead letters."""
+    at: int = 0
+    """When, in milliseconds since 1970; 0 for records of versions that did not note it."""
 
 
 class DeadRecord(msgspec.Struct, array_like=True, frozen=True):

@@ -136,7 +136,7 @@ class Registry:
         self.entry_revision = self._last_revision("entry_changes")
 
     def _last_revision(self, table: str) -> int:
-        with storage_errors("registry"), self._env.lmdb.begin() as reading:
+        with storage_errors("registry"), self._env.begin() as reading:
             cursor = reading.cursor(self._env.tables[table])
             return int(_REVISION.unpack(cursor.key())[0]) if cursor.last() else 0
 
@@ -146,7 +146,7 @@ class Registry:
         stored = []
         agents, changes = self._env.tables["agents"], self._env.tables["changes"]
         told: list[AuditEvent] = []
-        with storage_errors("registry"), self._env.lmdb.begin(write=True) as txn:
+        with storage_errors("registry"), self._env.begin(write=True) as txn:
             for record in records:
                 before = txn.get(record.id, db=agents)
                 known = None if before is None else self._decoder.decode(before)
@@ -166,7 +166,7 @@ class Registry:
         """The records that changed after ``revision``, oldest change first."""
         found = []
         agents, changes = self._env.tables["agents"], self._env.tables["changes"]
-        with storage_errors("registry"), self._env.lmdb.begin() as reading:
+        with storage_errors("registry"), self._env.begin() as reading:
             cursor = reading.cursor(changes)
             if cursor.set_range(_REVISION.pack(revision + 1)):
                 for key in cursor.iternext(keys=False):
@@ -180,7 +180,7 @@ class Registry:
         revision = self.entry_revision
         told: list[AuditEvent] = []
         table, changes = self._env.tables["entries"], self._env.tables["entry_changes"]
-        with storage_errors("registry"), self._env.lmdb.begin(write=True) as txn:
+        with storage_errors("registry"), self._env.begin(write=True) as txn:
             for entry in entries:
                 key = entry_key(entry)
                 before = txn.get(key, db=table)
@@ -201,10 +201,10 @@ class Registry:
 
     def audit(self, kind: str, subject: str, detail: str = "") -> None:
         """Note in the audit trail what changes nothing here."""
-        with storage_errors("registry"), self._env.lmdb.begin(write=True) as txn:
+        with storage_errors("registry"), self._env.begin(write=True) as txn:
             append(txn, self._env, [(kind, subject, detail)], now_ms())
 
-    def _name(self, txn: lmdb.Transaction, agent_id: bytes) -> str:
+    def _name(self, txn: lmdb.Transaction[bytes], agent_id: bytes) -> str:
         raw = txn.get(agent_id, db=self._env.tables["agents"])
         return format_id(agent_id) if raw is None else self._decoder.decode(raw).name
 
@@ -212,7 +212,7 @@ class Registry:
         """The entries that changed after ``revision``, oldest change first, and the last one's."""
         found: list[Entry] = []
         table, changes = self._env.tables["entries"], self._env.tables["entry_changes"]
-        with storage_errors("registry"), self._env.lmdb.begin() as reading:
+        with storage_errors("registry"), self._env.begin() as reading:
             cursor = reading.cursor(changes)
             if cursor.set_range(_REVISION.pack(revision + 1)):
                 for key in cursor.iternext(keys=False):
@@ -229,7 +229,7 @@ class Registry:
         if known is not None:
             return known
         made = new_id()
-        with storage_errors("registry"), self._env.lmdb.begin(write=True) as txn:
+        with storage_errors("registry"), self._env.begin(write=True) as txn:
             txn.put(b"id", made, db=self._env.tables["node"])
         return made
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from caxton.errors import StorageFull
-from caxton.storage import group_commit
+from caxton.errors import StorageError, StorageFull
+from caxton.storage import environment, group_commit
 from caxton.storage.group_commit import GroupCommit
 from caxton.storage.journal import Journal
 from caxton.storage.records import Batch
@@ -193,4 +193,51 @@ async def test_the_page_cache_is_flushed_in_the_background(
     driven.journal.append(b"m")
     driven.commit.kick()
     assert await asyncio.to_thread(synced.wait, 10)
+    await driven.commit.close(5)
+
+
+@pytest.mark.parametrize("disk", [True, False])
+async def test_a_full_map_grows_and_the_batch_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: bool
+) -> None:
+    """Without a failure, and without a word to those who wait."""
+    monkeypatch.setattr(environment, "FIRST_BYTES", 1024 * 1024)
+    driven = Driven(tmp_path, disk=disk)
+    for n in range(40):
+        driven.journal.append(b"%d" % n + b"x" * 100_000)
+        driven.commit.kick()
+        assert await driven.commit.flush(10)
+        assert driven.commit.failure is None
+    assert len(driven.messages) == 40
+    assert driven.commit.commits == 40
+    assert len(driven.journal.newest(100)) == 40
+    await driven.commit.close(5)
+
+
+async def test_a_map_that_cannot_grow_is_a_full_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The batch waits, and is written when there is room again."""
+    driven = Driven(tmp_path, disk=False)
+    real, full = driven.journal.commit, True
+
+    def commit(batch: Batch) -> None:
+        if full:
+            raise StorageFull(store="j", reason="its map is full")
+        real(batch)
+
+    def grow() -> bool:
+        raise StorageError(store="j", reason="no memory")
+
+    monkeypatch.setattr(driven.journal, "commit", commit)
+    monkeypatch.setattr(driven.journal, "grow", grow)
+    monkeypatch.setattr(group_commit, "RETRY_S", 0.01)
+    driven.journal.append(b"kept")
+    driven.commit.kick()
+    assert not await driven.commit.flush(0.05)
+    assert isinstance(driven.commit.failure, StorageFull)
+    assert "cannot grow" in caplog.text
+    full = False
+    assert await driven.commit.flush(10)
+    assert driven.messages == [b"kept"]
     await driven.commit.close(5)
