@@ -13,7 +13,7 @@ problem documents (RFC 9457), ``caxton error CODE`` and ``docs/reference/errors.
     ├── ResourceError         MessageTooLarge, QueueFull, RateLimited, CircuitOpen, Timeout, ...
     ├── SecurityError         NotAuthorized
     ├── ConfigurationError    ConfigInvalid, NodeAlreadyRunning, AddressInUse
-    ├── StorageError          StorageFull, StorageCorrupt, ForeignFolder
+    ├── StorageError          StorageFull, StorageBroken, StorageCorrupt, ForeignFolder
     ├── ToolError             ToolFailed, ToolNotAllowed
     ├── ModelError            ModelUnavailable
     └── ObservabilityError
@@ -67,6 +67,7 @@ __all__ = [
     "ResourceError",
     "RoutingError",
     "SecurityError",
+    "StorageBroken",
     "StorageCorrupt",
     "StorageError",
     "StorageFull",
@@ -556,6 +557,17 @@ class StorageFull(StorageError):
     title = "Storage full"
     text = "the store `{store}` is full: {reason}"
     remedy = "Free disk space or raise `storage.map_bytes`; the node recovers by itself."
+    retryable = True
+
+
+class StorageBroken(StorageError):
+    """The store could not write its own state, and has to be opened again."""
+
+    code = "STORAGE_BROKEN"
+    status = 503
+    title = "Storage broken"
+    text = "the store `{store}` has to be opened again: {reason}"
+    remedy = "Look at the disk's health. A shard restarts by itself; else restart the node."
     retryable = True
 
 

@@ -64,6 +64,8 @@ class Circuit:
     """When it came to its state, in milliseconds since 1970."""
     until: int = 0
     """When an open one lets a probe through; 0 for one that is not open."""
+    probes: float = 0.0
+    """The same in seconds of the system's clock, which nobody sets."""
     reason: str = ""
     """The failure that opened it."""
 
@@ -98,8 +100,8 @@ class Breaker(Actor):
             self._wait()
 
     def _wait(self) -> None:
-        left = max(0, self.circuit.until - self.breakers.now_ms())
-        self.timers.start_single("probe", _Probe(), left / 1_000)
+        left_s = max(0.0, self.circuit.probes - self.breakers.clock())
+        self.timers.start_single("probe", _Probe(), left_s)
 
     def on_receive(self, message: Any) -> None:
         """Take in how a delivery went, a reset, or the end of the open time."""
@@ -126,6 +128,7 @@ class Breaker(Actor):
             circuit.opened += 1
             circuit.reason = outcome.reason
             circuit.until = self.breakers.now_ms() + open_ms
+            circuit.probes = self.breakers.clock() + open_ms / 1_000
             self._move(CircuitState.OPEN)
             self._wait()
 
@@ -167,6 +170,7 @@ class Breakers:
         changed: Callable[[Circuit], None],
     ) -> None:
         self.now_ms = now_ms
+        self.clock = system.clock.now
         self.threshold = threshold
         self.timeout_ms = timeout_ms
         self.opened = 0
@@ -222,10 +226,12 @@ class Breakers:
             return window
         return 0 if known[0].state is CircuitState.OPEN else 1
 
-    def until(self, target: bytes) -> int:
-        """Until when ``target`` gets nothing, in milliseconds since 1970; 0 for now."""
+    def left_s(self, target: bytes) -> float:
+        """How long ``target`` gets nothing yet, in seconds."""
         known = self._known.get(target)
-        return 0 if known is None else known[0].until
+        if known is None or known[0].state is not CircuitState.OPEN:
+            return 0.0
+        return max(0.0, known[0].probes - self.clock())
 
     def forget(self, target: bytes) -> None:
         """The destination is gone for good."""

@@ -31,7 +31,7 @@ from caxton.routing.loads import Loads
 from caxton.routing.ports import LocalAgents, RemoteShards
 from caxton.routing.queues import AgentQueue, Waiting
 from caxton.routing.reasons import temporary
-from caxton.routing.retries import Retries, Retrying
+from caxton.routing.retries import LONGEST_S, Retries, Retrying
 from caxton.routing.trials import KILLS, SUSPECT, Trials
 from caxton.types import format_id
 
@@ -146,7 +146,7 @@ class Delivery:
 
     def _broken(self, accepted: Accepted, agent_id: bytes) -> None:
         """The breaker of the agent is open: the message comes again when it lets one through."""
-        left = max(1, self._breakers.until(agent_id) - self._now_ms())
+        left = max(1, int(self._breakers.left_s(agent_id) * 1_000))
         error = CircuitOpen(target=self._directory.name(agent_id), retry_after_ms=left)
         if not self._moved(accepted, agent_id, error):
             self._retry(accepted, agent_id, error, "")
@@ -310,9 +310,9 @@ class Delivery:
             self._buried(accepted, error, traceback)
             return
         delay_s = self.retries.delay_s(accepted.attempts)
-        until = self._breakers.until(agent_id)
-        if until:
-            delay_s = max(delay_s, (until - self._now_ms()) / 1_000 + PAST_S)
+        left_s = self._breakers.left_s(agent_id)
+        if left_s:
+            delay_s = max(delay_s, left_s + PAST_S)
         self._retrying(accepted, delay_s)
         self.later(accepted, agent_id, delay_s)
 
@@ -326,6 +326,14 @@ class Delivery:
             return False
         self.deliver(accepted, other)
         return True
+
+    def resume(self, accepted: Accepted, agent_id: bytes) -> None:
+        """A message that waited for its next try when the shard ended waits on."""
+        left_s = (accepted.due - self._now_ms()) / 1_000
+        accepted.due = 0
+        # No breaker is open after a start, so nothing waits longer than a retry may, whatever
+        # the wall clock said when its due time was written.
+        self.later(accepted, agent_id, min(left_s, LONGEST_S))
 
     def later(self, accepted: Accepted, agent_id: bytes, delay_s: float) -> None:
         """Have a message come again in ``delay_s``."""

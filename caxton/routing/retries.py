@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from caxton.routing.accepted import Accepted
 from caxton.routing.due import Due
 
-__all__ = ["Lane", "Retries", "Retrying"]
+__all__ = ["LONGEST_S", "Lane", "Retries", "Retrying"]
 
 JITTER = 0.2
 MAX_DELAY_S = 30.0
+LONGEST_S = MAX_DELAY_S * (1 + JITTER)
+"""No retry is later than that, unless for a breaker."""
 
 Key = tuple[bytes, bytes]
 """Conversation and agent."""

@@ -310,8 +310,7 @@ class Router:
         if accepted.kills >= KILLS:
             self.delivery.convict(accepted)
         elif accepted.due:
-            self.delivery.later(accepted, agent_id, (accepted.due - self.now_ms()) / 1_000)
-            accepted.due = 0
+            self.delivery.resume(accepted, agent_id)
         else:
             self.delivery.deliver(accepted, agent_id)
 

@@ -15,7 +15,14 @@ from typing import Any
 
 import lmdb
 
-from caxton.errors import CaxtonError, ForeignFolder, StorageCorrupt, StorageError, StorageFull
+from caxton.errors import (
+    CaxtonError,
+    ForeignFolder,
+    StorageBroken,
+    StorageCorrupt,
+    StorageError,
+    StorageFull,
+)
 
 __all__ = ["Environment", "storage_errors"]
 
@@ -29,6 +36,13 @@ them in one transaction: a folder has either version, whatever happens meanwhile
 FIRST_BYTES = 256 * 1024 * 1024
 """Size of a map at first; it doubles when it is full."""
 
+NO_ROOM = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file may not grow further (see `ulimit -f`)",
+}
+"""Failures that end when there is room, and how they are told."""
+
 
 @contextlib.contextmanager
 def storage_errors(store: str) -> Iterator[None]:
@@ -36,6 +50,7 @@ def storage_errors(store: str) -> Iterator[None]:
 
     Raises:
         StorageFull: no room in the map or on the disk.
+        StorageBroken: nothing is read or written before it is opened again.
         StorageCorrupt: the file does not read.
         StorageError: anything else the store says.
     """
@@ -43,16 +58,19 @@ def storage_errors(store: str) -> Iterator[None]:
         yield
     except lmdb.MapFullError as error:
         raise StorageFull(store=store, reason="its map is full") from error
+    except lmdb.PanicError as error:
+        raise StorageBroken(store=store, reason=str(error)) from error
     except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError) as error:
         raise StorageCorrupt(store=store, reason=str(error)) from error
     except lmdb.Error as error:
-        text = str(error)
-        if os.strerror(errno.ENOSPC) in text or os.strerror(errno.EDQUOT) in text:
-            raise StorageFull(store=store, reason="the disk is full") from error
-        raise StorageError(store=store, reason=text) from error
+        # LMDB gives the system's words, without their number.
+        for number, reason in NO_ROOM.items():
+            if os.strerror(number) in str(error):
+                raise StorageFull(store=store, reason=reason) from error
+        raise StorageError(store=store, reason=str(error)) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(store=store, reason="the disk is full") from error
+        if error.errno in NO_ROOM:
+            raise StorageFull(store=store, reason=NO_ROOM[error.errno]) from error
         raise StorageError(store=store, reason=str(error)) from error
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from caxton.errors import StorageError, StorageFull
+from caxton.errors import StorageBroken, StorageError, StorageFull
 from caxton.observe.histogram import Histogram
 from caxton.storage.journal import Journal
 from caxton.storage.records import Batch
@@ -32,6 +33,14 @@ SYNC_S = 1.0
 """Between two background flushes with ``process`` durability."""
 
 
+def end_process(error: StorageError) -> None:
+    """A store that has to be opened again is opened by the next process: a supervisor starts it,
+    and it takes up what was acknowledged as after any crash."""
+    logger.critical("the process ends, for its store has to be opened again: %s", error)
+    logging.shutdown()
+    os._exit(os.EX_IOERR)
+
+
 class GroupCommit:
     """Drives a journal on an event loop.
 
@@ -41,6 +50,7 @@ class GroupCommit:
         prepare: called before a batch is sealed; adds snapshots and returns ``replay_from``.
         committed: called on the loop after each commit, in order.
         clock: monotonic seconds.
+        broken: called when the journal has to be opened again.
     """
 
     def __init__(
@@ -51,6 +61,7 @@ class GroupCommit:
         prepare: Callable[[Batch], int],
         committed: Callable[[Batch], None],
         clock: Callable[[], float],
+        broken: Callable[[StorageError], None] = end_process,
     ) -> None:
         self.journal = journal
         self.commit_us = Histogram()
@@ -62,6 +73,7 @@ class GroupCommit:
         self._prepare = prepare
         self._committed = committed
         self._clock = clock
+        self._broken = broken
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="caxton-journal")
         self._scheduled = False
@@ -113,6 +125,8 @@ class GroupCommit:
         if isinstance(error, StorageFull) and self._grown():
             self._write(batch)
             return
+        if isinstance(error, StorageBroken):
+            self._broken(error)
         if error is not None:
             # The transaction is undone whatever it was, so the batch can be written again.
             if self.failure is None:

@@ -11,11 +11,14 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import sys
 import tempfile
+import threading
 import time
+from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,18 +30,26 @@ ROOT = HERE.parents[1]
 sys.path[:] = [str(ROOT), str(HERE), str(ROOT / "tests" / "process"), *sys.path]
 
 from chaos_checker import Handled, Report, check
+from chaos_faults import Faults
 from chaos_nemesis import Nemesis
 from conftest_process import RunningNode, lives
 
 from caxton.api.drafts import draft
 from caxton.client import AsyncClient
-from caxton.errors import CaxtonError
+from caxton.errors import CaxtonError, ConversationNotFound
 from caxton.message import DeliveryOptions
 from caxton.types import format_id, new_id
 
-__all__ = ["Chaos", "run"]
+__all__ = ["Chaos", "RunningNode", "run"]
 
 AGENTS = 4
+CROWD = 50
+"""Conversations of bursts."""
+PART = 2_500
+"""Messages of a burst in one request."""
+PAUSE_S = 0.01
+"""Between two requests of the steady load."""
+END = b"end"
 FILE = """---
 name: Recorder-{n}
 capabilities: [recording]
@@ -52,16 +63,49 @@ from pathlib import Path
 
 from caxton import Agent
 
-OUT = os.open(Path(__file__).parent.parent / "handled.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+OUT = os.open(Path(__file__).parent.parent / "handled", os.O_WRONLY)
 
 
 class Recording(Agent):
     def handle(self, message, context):
-        line = f"{message.conversation_id.hex()} {message.text} {message.message_id.hex()}\\n"
+        number = message.text.split(maxsplit=1)[0]
+        line = f"{message.conversation_id.hex()} {number} {message.message_id.hex()}\\n"
         os.write(OUT, line.encode())
         return "done"
 """
 OPTIONS = DeliveryOptions(max_retries=10)
+
+
+class Reader:
+    """What the agents write down, in order, whichever processes they are in.
+
+    It comes by a pipe: the disk that is full in a run is not theirs.
+
+    Args:
+        pipe: made new.
+    """
+
+    def __init__(self, pipe: Path) -> None:
+        os.mkfifo(pipe)
+        self.handled: list[Handled] = []
+        # Open for writing too, so that it never ends, whoever writes comes and goes.
+        self._file = os.open(pipe, os.O_RDWR)
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        rest = b""
+        while not rest.endswith(END):
+            *lines, rest = (rest + os.read(self._file, 1 << 16)).split(b"\n")
+            for line in lines:
+                key, number, message_id = line.decode().split()
+                self.handled.append(Handled(key, int(number), message_id))
+
+    def close(self) -> None:
+        """Read no more."""
+        os.write(self._file, END)
+        self._thread.join(10)
+        os.close(self._file)
 
 
 class Chaos:
@@ -86,11 +130,23 @@ class Chaos:
         (agents / "recording.py").write_text(CODE)
         for n in range(AGENTS):
             (agents / f"Recorder-{n}.md").write_text(FILE.format(n=n))
-        self.node = RunningNode(folder, *self._arguments)
+        self.faults = Faults(folder / "faults")
+        self._reader = Reader(agents.parent / "handled")
+        self.node = self._start()
+        self._bursts: deque[list[dict[str, Any]]] = deque()
+        self._crowd: dict[str, None] = {}
         self._numbers = {format_id(new_id()): 0 for _ in range(conversations)}
         self.sent: dict[str, int] = {}
         self.acknowledged: list[str] = []
         self.refusals = 0
+
+    def _start(self) -> RunningNode:
+        return RunningNode(
+            self.folder,
+            *self._arguments,
+            **self.faults.environment,
+            CAXTON_STORAGE_KEEP_MESSAGES="100000000",
+        )
 
     def family(self) -> list[psutil.Process]:
         """The supervisor's children."""
@@ -111,7 +167,19 @@ class Chaos:
             if time.monotonic() > deadline:
                 raise AssertionError("processes outlive their supervisor")
             time.sleep(0.02)
-        self.node = RunningNode(self.folder, *self._arguments)
+        self.node = self._start()
+
+    def burst(self, messages: int, size: int) -> None:
+        """Send so many messages at once, in conversations of their own, in no order."""
+        bodies = []
+        if len(self._crowd) < CROWD:
+            self._crowd |= {format_id(new_id()): None for _ in range(CROWD // 5)}
+        for key in random.choices(list(self._crowd), k=messages):
+            body = self._draft(key, "0 ".ljust(size, "x"))
+            self.sent[body["message_id"].replace("-", "")] = 0
+            bodies.append(body)
+        for first in range(0, messages, PART):
+            self._bursts.append(bodies[first : first + PART])
 
     async def load(self, stop: asyncio.Event) -> None:
         """One message of each conversation after the other, each until it is acknowledged."""
@@ -122,50 +190,64 @@ class Chaos:
                 for key in self._numbers:
                     if key not in waiting and not stop.is_set():
                         waiting[key] = self._next(key)
-                bodies = list(waiting.values())
-                try:
-                    outcomes = await client.send_many(bodies)
-                except CaxtonError:
-                    self.refusals += 1
-                    await asyncio.sleep(0.05)
+                left = await self._send(client, list(waiting.values()))
+                waiting = {body["conversation_id"]: body for body in left}
+                await asyncio.sleep(PAUSE_S)
+
+    async def load_bursts(self, stop: asyncio.Event) -> None:
+        """What ``burst`` asked for, until it is acknowledged."""
+        async with AsyncClient(self.node.url, timeout=20.0, retry=30.0) as client:
+            while not stop.is_set() or self._bursts:
+                if not self._bursts:
+                    await asyncio.sleep(0.01)
                     continue
-                for body, outcome in zip(bodies, outcomes, strict=True):
-                    if isinstance(outcome, CaxtonError):
-                        self.refusals += 1
-                    else:
-                        self.acknowledged.append(body["message_id"].replace("-", ""))
-                        del waiting[body["conversation_id"]]
-                await asyncio.sleep(0.005)
+                parts = [self._bursts.popleft() for _ in range(min(4, len(self._bursts)))]
+                left = await asyncio.gather(*(self._send(client, part) for part in parts))
+                self._bursts.extendleft(part for part in left if part)
+
+    async def _send(self, client: AsyncClient, bodies: list[dict[str, Any]]) -> list[Any]:
+        """Send once; what has to be sent again."""
+        try:
+            outcomes = await client.send_many(bodies)
+        except CaxtonError:
+            self.refusals += 1
+            await asyncio.sleep(0.05)
+            return bodies
+        left = []
+        for body, outcome in zip(bodies, outcomes, strict=True):
+            if isinstance(outcome, CaxtonError):
+                self.refusals += 1
+                left.append(body)
+            else:
+                self.acknowledged.append(body["message_id"].replace("-", ""))
+        return left
+
+    def _draft(self, key: str, text: str) -> dict[str, Any]:
+        receiver = f"Recorder-{int(key[-4:], 16) % AGENTS}"
+        return draft(text, to=receiver, conversation_id=key, options=OPTIONS)
 
     def _next(self, key: str) -> dict[str, Any]:
         number = self._numbers[key]
         self._numbers[key] = number + 1
-        body = draft(
-            str(number),
-            to=f"Recorder-{int(key[-4:], 16) % AGENTS}",
-            conversation_id=key,
-            options=OPTIONS,
-        )
+        body = self._draft(key, str(number))
         self.sent[body["message_id"].replace("-", "")] = number
         return body
 
     def handled(self) -> list[Handled]:
         """What the agents wrote down, in order."""
-        file = self.folder / "examples" / "handled.txt"
-        lines = file.read_text().split("\n") if file.exists() else []
-        return [
-            Handled(key, int(number), message_id)
-            for key, number, message_id in (line.split() for line in lines if line)
-        ]
+        return list(self._reader.handled)
 
     async def answers(self) -> list[str]:
         """What each answer in the conversations answers."""
         found: list[str] = []
         async with AsyncClient(self.node.url, timeout=20.0, retry=20.0) as client:
-            for key in self._numbers:
+            for key in self._numbers | self._crowd:
                 before = 0
                 while True:
-                    page = await client.conversation(key, before=before)
+                    try:
+                        page = await client.conversation(key, before=before)
+                    except ConversationNotFound:
+                        break  # Nothing was said in it.
                     found += [
                         one.message["in_reply_to"].replace("-", "")
                         for one in page.messages
@@ -198,21 +280,22 @@ class Chaos:
         """Stop the node."""
         with contextlib.suppress(psutil.Error):
             self.node.end()
+        self._reader.close()
 
 
 async def run(chaos: Chaos, kills: int, seed: int, pause_s: float) -> tuple[Report, Nemesis, int]:
     """Hurt a node under load until ``kills`` processes were killed; then check what came of it."""
     nemesis = Nemesis(chaos, seed)
     stop = asyncio.Event()
-    load = asyncio.get_running_loop().create_task(chaos.load(stop))
-    try:
-        while nemesis.kills < kills:
-            await asyncio.to_thread(nemesis.harm, pause_s)
-            if load.done():
-                load.result()
-    finally:
-        stop.set()
-        await asyncio.wait_for(load, 120)
+    async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as load:
+        load.create_task(chaos.load(stop))
+        load.create_task(chaos.load_bursts(stop))
+        try:
+            while nemesis.kills < kills:
+                await asyncio.to_thread(nemesis.harm, pause_s)
+        finally:
+            stop.set()
+            limit.reschedule(asyncio.get_running_loop().time() + 120)
     await chaos.settled()
     answers = await chaos.answers()
     dead = await chaos.dead_letters()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -55,6 +56,22 @@ class Process:
         self.signals.append(number)
 
 
+class Faults:
+    """Notes what goes wrong."""
+
+    def __init__(self) -> None:
+        self.said: list[object] = []
+        self.ended = True
+
+    def fill(self, process: Process) -> None:
+        if process.gone:
+            raise psutil.NoSuchProcess(1)
+        self.said.append(("fill",))
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *given: self.said.append((name, *given))
+
+
 class Node:
     """A node of such processes."""
 
@@ -62,6 +79,11 @@ class Node:
         titles = ("caxton shard-0", "caxton shard-1", "caxton gateway", "caxton tools", "other")
         self.processes = [Process(title) for title in titles]
         self.restarts = 0
+        self.faults = Faults()
+        self.bursts: list[tuple[int, int]] = []
+
+    def burst(self, messages: int, size: int) -> None:
+        self.bursts.append((messages, size))
 
     def family(self) -> list[psutil.Process]:
         return self.processes  # type: ignore[return-value]  # all that is asked of one
@@ -76,7 +98,7 @@ def test_a_seed_stands_for_the_same_harm() -> None:
     def harmed(seed: int) -> tuple[Node, Nemesis]:
         node = Node()
         nemesis = Nemesis(node, seed, sleep=lambda seconds: None)
-        for _ in range(60):
+        for _ in range(200):
             nemesis.harm(1.0)
         return node, nemesis
 
@@ -86,9 +108,18 @@ def test_a_seed_stands_for_the_same_harm() -> None:
     assert nemesis.done == same.done != harmed(8)[1].done
     assert set(nemesis.done) == {
         "kill shard", "kill gateway", "kill tools", "hang shard", "kill supervisor",
+        "kill before commit", "kill after commit", "slow disk", "full disk", "jump of the clock",
+        "burst", "large message",
     }  # fmt: skip
     assert node.restarts == nemesis.done["kill supervisor"]
-    assert nemesis.kills == 60 - nemesis.done["hang shard"]
+    assert nemesis.kills == sum(count for kind, count in nemesis.done.items() if "kill" in kind)
+    assert sum(nemesis.done.values()) == 200
+    assert node.bursts == again.bursts
+    assert {size for _, size in node.bursts} == {200, 10 * 1024 * 1024}
+    kinds = [one[0] for one in node.faults.said]
+    assert kinds.count("fill") == kinds.count("empty") == nemesis.done["full disk"]
+    slow = [one[1] for one in node.faults.said if one[0] == "slow"]
+    assert slow[1::2] == [0] * nemesis.done["slow disk"]
     assert node.processes[-1].signals == []
     for one in node.processes[:2]:
         assert one.signals.count(signal.SIGSTOP) == one.signals.count(signal.SIGCONT)
@@ -99,6 +130,10 @@ def test_a_process_that_is_gone_is_not_counted() -> None:
     node = Node()
     for one in node.processes[:4]:
         one.gone = True
+    node.faults.ended = False
     nemesis = Nemesis(node, 3, sleep=lambda seconds: None)
-    nemesis.harm(1.0)
-    assert dict(nemesis.done) == {"kill supervisor": 1}
+    for _ in range(100):
+        nemesis.harm(1.0)
+    assert set(nemesis.done) == {
+        "kill supervisor", "slow disk", "jump of the clock", "burst", "large message",
+    }  # fmt: skip

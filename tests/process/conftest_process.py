@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -45,9 +45,22 @@ def lives(process: psutil.Process) -> bool:
 
 
 class RunningNode:
-    """A supervisor that was started as users start it."""
+    """A supervisor that was started as users start it.
 
-    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+    Args:
+        folder: of its data and agents.
+        arguments: more of its command line.
+        prefix: what runs Python.
+        environment: more variables.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        prefix: Sequence[str] = (sys.executable,),
+        **environment: str,
+    ) -> None:
         self.folder = folder
         self.data = folder / "caxton-data"
         self.agents = folder / "examples" / "agents"
@@ -60,7 +73,7 @@ class RunningNode:
         }
         self.process = subprocess.Popen(
             [
-                sys.executable,
+                *prefix,
                 str(ROOT / "scripts" / "supervisor.py"),
                 *("--agents", str(self.agents), "--data", str(self.data), "--port", "0"),
                 *arguments,

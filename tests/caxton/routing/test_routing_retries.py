@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from caxton.agents.behaviour import Outgoing
 from caxton.errors import ModelUnavailable
 from caxton.message import DeliveryOptions, Message
+from caxton.routing import delivery
 from caxton.routing.retries import MAX_DELAY_S, Retries, Retrying
 from caxton.types import new_id
 
@@ -169,6 +170,29 @@ async def test_a_retry_survives_a_crash_with_its_count_and_its_due_time(
     assert loop.time() - before > 0.3
     recovered = engine.shard.journal.recover()
     assert recovered.retries == {}
+
+
+async def test_a_clock_set_back_makes_no_retry_late(
+    make_engine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A due time that a restart finds hours ahead is held to the longest delay there is."""
+    monkeypatch.setattr(Retries, "delay_s", lambda self, attempts: 7_200.0)
+    monkeypatch.setattr(delivery, "LONGEST_S", 0.05)
+    tries = []
+
+    def work(message: Message, context: Any) -> tuple[Outgoing, ...]:
+        tries.append(context.delivery_count)
+        if len(tries) == 1:
+            raise RuntimeError("not yet")
+        return reply("done")
+
+    engine = make_engine({"work": work})
+    engine.submit(engine.message("work", content="0"))
+    await engine.until(lambda: engine.asker.acks and tries)
+    assert await engine.shard.router.commit.flush(5)
+    await engine.crash()
+    await engine.settled()
+    assert tries == [1, 2]
 
 
 def test_delays_grow_to_a_bound() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from pathlib import Path
 
+import lmdb
 import pytest
 
-from caxton.errors import StorageError, StorageFull
+from caxton.errors import StorageBroken, StorageError, StorageFull
 from caxton.storage import environment, group_commit
 from caxton.storage.group_commit import GroupCommit
 from caxton.storage.journal import Journal
@@ -20,6 +22,7 @@ class Driven:
     """A journal with its driver, and what was committed."""
 
     def __init__(self, folder: Path, *, disk: bool) -> None:
+        self.broken: list[StorageError] = []
         self.journal = Journal(folder / "j", disk=disk, map_bytes=64 * 1024 * 1024)
         self.batches: list[Batch] = []
         self.commit = GroupCommit(
@@ -28,6 +31,7 @@ class Driven:
             prepare=lambda batch: self.journal.next_sequence,
             committed=self.batches.append,
             clock=time.monotonic,
+            broken=self.broken.append,
         )
 
     @property
@@ -241,3 +245,36 @@ async def test_a_map_that_cannot_grow_is_a_full_store(
     assert await driven.commit.flush(10)
     assert driven.messages == [b"kept"]
     await driven.commit.close(5)
+
+
+async def test_a_broken_store_is_opened_again_by_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is acknowledged, and the process is told to end."""
+    driven = Driven(tmp_path, disk=False)
+
+    class Panic:
+        def begin(self, *, write: bool) -> None:
+            raise lmdb.PanicError("mdb_txn_begin: MDB_PANIC")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(driven.journal._env, "lmdb", Panic())
+        driven.journal.append(b"kept")
+        driven.commit.kick()
+        assert not await driven.commit.flush(0.05)
+    assert [type(one) for one in driven.broken] == [StorageBroken]
+    assert driven.batches == []
+    assert await driven.commit.flush(10)
+    await driven.commit.close(5)
+
+
+def test_a_process_ends_with_the_code_of_an_input_output_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And says why, before it does."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    group_commit.end_process(StorageBroken(store="shard-0", reason="MDB_PANIC"))
+    assert codes == [os.EX_IOERR]
+    assert "opened again: MDB_PANIC" in caplog.text
