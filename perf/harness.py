@@ -58,7 +58,7 @@ def show(title: str, rows: list[dict[str, Any]], *, as_json: bool, claims: list[
     for row in rows:
         table.add_row(*(f"{v:,.1f}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int)
                         else str(v) for v in row.values()))  # fmt: skip
-    console = Console(width=max(170, shutil.get_terminal_size().columns))
+    console = Console(width=max(200, shutil.get_terminal_size().columns))
     console.print(table)
     for claim in claims:
         console.print(claim)

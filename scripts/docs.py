@@ -75,7 +75,9 @@ In every protocol:
 - Acts to others are no part of it. To ask a third agent for help, open a conversation and name
   this one in `parent_conversation_id`; a WebAssembly agent's `new_conversation` does that.
 
-A configuration agent answers CFP with PROPOSE and other acts that ask for something with INFORM.
+A configuration agent answers CFP with PROPOSE, or REFUSE when its answer begins with that word.
+Its answer to a PROPOSE is the act that its first word names: ACCEPT, REJECT or PROPOSE. Other acts
+that ask for something it answers with INFORM.
 `caxton conversation show` and `GET /api/v1/conversations/{id}` show each participant's state.
 """
 

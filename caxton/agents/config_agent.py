@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -23,7 +24,7 @@ from caxton.routing.reasons import failure_content
 from caxton.tools.catalog import ToolCatalog, ToolSpec
 from caxton.types import format_id
 
-__all__ = ["ConfigBehaviour"]
+__all__ = ["ConfigBehaviour", "answer_act"]
 
 logger = logging.getLogger("caxton.agents.config")
 
@@ -32,8 +33,21 @@ CONCURRENCY: Final = 16
 RESPONSE_TIMEOUT_MS: Final = 120_000
 HISTORY: Final = 50
 
-REPLIES: Final = {Performative.CFP: Performative.PROPOSE}
-"""The act of an answer, where it is not INFORM."""
+_PROPOSE: Final = {"propose": Performative.PROPOSE, "counter-proposal": Performative.PROPOSE}
+_DECIDE: Final = {
+    "accept": Performative.ACCEPT_PROPOSAL,
+    "accept-proposal": Performative.ACCEPT_PROPOSAL,
+    "reject": Performative.REJECT_PROPOSAL,
+    "reject-proposal": Performative.REJECT_PROPOSAL,
+}
+ACTS: Final = {
+    Performative.CFP: {"refuse": Performative.REFUSE} | _PROPOSE,
+    Performative.PROPOSE: _DECIDE | _PROPOSE,
+}
+"""What the first word of an answer stands for, by the act that is answered."""
+_FIRST: Final = re.compile(
+    r"[\s*_#`]*([a-z]+(?:[-_ ]proposal)?)[\s*_`]*(?:[:.,!\n–—]|$)\s*", re.IGNORECASE
+)
 
 ProviderSource = Callable[[str | None], Provider]
 """Gives a provider by name, or the node's default."""
@@ -160,12 +174,10 @@ class ConfigBehaviour:
             question=question,
         )
         done = await turn.take(request, conversation)
-        act = (
-            Performative.FAILURE
-            if done.failed
-            else REPLIES.get(message.performative, Performative.INFORM)
-        )
-        return (Outgoing(act, done.text.encode()),)
+        if done.failed:
+            return (Outgoing(Performative.FAILURE, done.text.encode()),)
+        act, text = answer_act(message, done.text)
+        return (Outgoing(act, text.encode()),)
 
     async def _history(self, context: Context) -> list[Message]:
         """Earlier messages that fit into the context, the newest ones."""
@@ -184,6 +196,25 @@ class ConfigBehaviour:
     async def close(self) -> None:
         """Nothing of its own is held; providers are shared."""
         self._turn = None
+
+
+def answer_act(asked: Message, text: str) -> tuple[Performative, str]:
+    """The act of an answer, and its text without the word that says so.
+
+    An answer to a call for proposals is a proposal unless it says that it refuses. One to a
+    proposal says whether it accepts; one that says neither is a counter-proposal where a
+    protocol is followed, and tells something where none is.
+    """
+    acts = ACTS.get(asked.performative)
+    if acts is None:
+        return Performative.INFORM, text
+    first = _FIRST.match(text)
+    if first is not None:
+        act = acts.get(re.sub("[_ ]", "-", first[1].lower()))
+        if act is not None:
+            return act, text[first.end() :] or text.strip()
+    proposes = asked.performative is Performative.CFP or asked.protocol is not None
+    return (Performative.PROPOSE if proposes else Performative.INFORM), text
 
 
 def _failure(message: Message, error: CaxtonError) -> Outgoing:

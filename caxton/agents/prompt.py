@@ -69,10 +69,12 @@ TEMPLATES: Final[Mapping[Performative, str]] = {
     Performative.QUERY_REF: _QUERY,
     Performative.CFP: (
         "A call for proposals:\n\n{{ request }}\n\n"
-        "Propose in short what you would do and under which conditions."
+        "Propose in short what you would do and under which conditions. If you will not do it, "
+        "begin with a line that says REFUSE."
     ),
     Performative.PROPOSE: (
-        "{{ sender }} proposes:\n\n{{ request }}\n\nSay whether you accept, and why."
+        "{{ sender }} proposes:\n\n{{ request }}\n\nBegin with a line that says ACCEPT, REJECT, or "
+        "PROPOSE when you propose something else instead; then say why, or what."
     ),
     Performative.ACCEPT_PROPOSAL: "Your proposal was accepted:\n\n{{ request }}\n\nCarry it out.",
     Performative.SUBSCRIBE: (

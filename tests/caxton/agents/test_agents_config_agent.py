@@ -11,11 +11,12 @@ import pytest
 
 from caxton.agents.agent_file import parse_agent_file
 from caxton.agents.behaviour import Outgoing, ToolResult
-from caxton.agents.config_agent import ConfigBehaviour
+from caxton.agents.config_agent import ConfigBehaviour, answer_act
 from caxton.errors import ValidationError
 from caxton.llm.provider import Provider, ProviderSettings, make_provider
 from caxton.message import Message, Performative, make_message
 from caxton.tools.catalog import ToolCatalog
+from caxton.types import new_id
 
 CALL = {"tool": "csv_parser", "arguments": {"path": "data/x.csv", "operation": "count"}}
 OTHER = {"tool": "csv_parser", "arguments": {"path": "data/y.csv", "operation": "count"}}
@@ -365,3 +366,28 @@ async def test_a_provider_without_schemas_is_asked_natively(
     out = await agent.answer(ask("mean of price in data/x.csv"), context)
     assert b"is 42.5" in out.content
     assert len(runner.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "protocol", "text", "act", "rest"),
+    [
+        ("cfp", None, "I would do it for 5.", "propose", "I would do it for 5."),
+        ("cfp", None, "REFUSE\nToo much to do.", "refuse", "Too much to do."),
+        ("cfp", None, "Refusers are welcome.", "propose", "Refusers are welcome."),
+        ("propose", "negotiation", "**ACCEPT**: fair enough", "accept-proposal", "fair enough"),
+        ("propose", "negotiation", "Accept_Proposal", "accept-proposal", "Accept_Proposal"),
+        ("propose", "negotiation", "Reject. Too dear.", "reject-proposal", "Too dear."),
+        ("propose", "negotiation", "PROPOSE\n4 instead", "propose", "4 instead"),
+        ("propose", "negotiation", "4 instead?", "propose", "4 instead?"),
+        ("propose", None, "Hm.", "inform", "Hm."),
+        ("request", None, "Accept: yes", "inform", "Accept: yes"),
+    ],
+)  # fmt: skip
+def test_the_act_of_an_answer(
+    asked: str, protocol: str | None, text: str, act: str, rest: str
+) -> None:
+    """By its first word where several acts are possible; the word is no part of the answer."""
+    message = make_message(
+        asked, sender=new_id(), receiver=new_id(), content=b"5?", protocol=protocol
+    )
+    assert answer_act(message, text) == (Performative(act), rest)
