@@ -59,9 +59,10 @@ class Load:
     Args:
         node: runs, with the agents.
         size: bytes of content.
+        conversations: among which the messages go round.
     """
 
-    def __init__(self, node: Node, size: int) -> None:
+    def __init__(self, node: Node, size: int, conversations: int = CONVERSATIONS) -> None:
         self.gateway = gateway = node.gateway
         self.acked = 0
         self.refused = 0
@@ -70,7 +71,7 @@ class Load:
         self._space = new_id()[:8]
         receivers = [gateway.agent_id(f"sink-{n}") for n in range(AGENTS)]
         self._parts: dict[int, list[tuple[bytes, bytes]]] = {n: [] for n in gateway.ports}
-        for n in range(CONVERSATIONS):
+        for n in range(conversations):
             message = make_message(
                 "inform",
                 sender=gateway.identity,

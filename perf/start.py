@@ -23,11 +23,13 @@ HERE = Path(__file__).resolve().parent
 # The package `actors` before this folder, which has a benchmark of that name.
 sys.path[:] = [str(HERE.parent), *(one for one in sys.path if one != str(HERE)), str(HERE)]
 
-from harness import options, repeat, show
-from route import Load, folder
+from harness import options, repeat, scratch, show
+from route_load import Load, agents_folder
 
 from caxton import Config, Node
 
+SIZE = 200
+"""Bytes of content."""
 ANSWERS = """---
 name: answers
 python: answers:Answers
@@ -55,15 +57,15 @@ def config(root: Path, count: int) -> Config:
 
 async def measure(count: int, conversations: int, *, killed: bool) -> dict[str, Any]:
     """Fill, end, start again."""
-    root = folder()
+    root = scratch("start")
+    agents_folder(root)
     (root / "agents" / "answers.md").write_text(ANSWERS)
     (root / "agents" / "answers.py").write_text(CODE)
     settings = config(root, count)
     try:
-        started = time.perf_counter()
         async with Node(settings) as node:
-            load = Load(node, count, conversations=conversations)
-            filled = await load.flat_out()
+            load = Load(node, SIZE, conversations=conversations)
+            filled = await load.flat_out(count)
             while sum(one.handled for one in (await node.status()).shards) < count:
                 await asyncio.sleep(0.05)
             if killed:
