@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pykka
@@ -81,6 +82,18 @@ class ActorRef(pykka.ActorRef[A]):
         if self._cell.stopped._set:
             raise pykka.ActorDeadError(f"{self} not found")
         self._put(Envelope(message))
+
+    @property
+    def hand(self) -> Callable[[Any], None]:
+        """Tells a message, and has it handled before that returns, where nothing stands before it.
+
+        That is so for an actor that is idle, on the dispatcher and thread of the caller; a message
+        to any other goes through its mailbox. Order, failures and supervision are those of
+        ``tell``, and so is what it raises; but who hands on a thousand messages has used the time
+        of them all. For the stages of a pipeline, each of which would otherwise wait for its turn
+        with every message. It can be kept: it stays the same over restarts.
+        """
+        return self._cell.hand
 
     async def tell_when_room(self, message: Any, *, timeout_s: float | None = None) -> None:
         """Put a message into the mailbox as soon as it has room; waits without blocking.

@@ -185,7 +185,7 @@ class Shard:
 
     def submit(self, submission: Submission) -> None:
         """Take a frame of submissions."""
-        self._ref.tell(submission)
+        self._ref.hand(submission)
 
     def registry_changed(self, records: Sequence[AgentRecord]) -> None:
         """Take in changes of agent files."""

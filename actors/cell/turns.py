@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+import pykka
 from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
@@ -103,6 +104,57 @@ class Turns(Mailbox):
                 self._obey()
             if self.stopped._set:
                 break
+        self._after_turn()
+
+    def hand(self, message: Any) -> None:
+        """Handle ``message`` within the caller's turn, when nothing stands before it; else put it.
+
+        For who runs on this cell's own dispatcher and thread. A turn of its own costs as much as
+        many a handler, and comes when what the message needs is in the cache no more.
+
+        Raises:
+            pykka.ActorDeadError: the actor has stopped.
+        """
+        if self.stopped._set:
+            raise pykka.ActorDeadError(f"{self.ref} not found")
+        dispatcher = self.dispatcher
+        actor = self.actor
+        if (
+            self.scheduled
+            or self.suspended
+            or self._busy
+            or self._extras is not None
+            or actor is None
+            or type(message) in _INTERNAL
+            or not dispatcher.enter()
+        ):
+            self.put(Envelope(message))
+            return
+        # What is put meanwhile waits for the end of this, as in a turn.
+        self.scheduled = True
+        self.current = envelope = Envelope(message)
+        handled = False
+        try:
+            result = actor.on_receive(message)
+            if result is not None and type(result) is CoroutineType:
+                self._go_async(envelope, result)
+            else:
+                self.handled += 1
+                handled = True
+        except BaseException as error:  # noqa: BLE001 - one actor's failure is its own
+            self.failed(envelope, error)
+        dispatcher.leave(self)
+        if not handled or self._extras is not None:
+            self._after_turn()
+            return
+        self.current = None
+        self.scheduled = False
+        # Read again: what another thread put before the flag fell has asked for no turn.
+        if self._signals is not None or self._user is not None:
+            self._more()
+
+    def _after_turn(self) -> None:
+        """Say that the turn is over, and ask for the next one where it is wanted."""
         if not self._busy:
             self.current = None
         extras = self._extras
@@ -112,10 +164,15 @@ class Turns(Mailbox):
             self._room_made()
         self.scheduled = False
         # Read again: what another thread put before the flag fell has asked for no turn.
-        user = self._user
         if self.stopped._set and not self._signals:
             self._bury_rest("stopped")
-        elif self._signals is not None:
+        elif self._signals is not None or self._user is not None:
+            self._more()
+
+    def _more(self) -> None:
+        """Ask for a turn when something waits for one."""
+        user = self._user
+        if self._signals is not None:
             self._wake()
         elif user:
             if not self.suspended and not self._busy:

@@ -33,6 +33,10 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
+NESTED = 8
+"""How deep the turns of cells may stand in one another; a chain of hand-offs ends there."""
+
+
 class _Handle:
     """A timer that was asked for on another thread."""
 
@@ -79,6 +83,9 @@ class CooperativeDispatcher:
         self._thread = threading.get_ident()
         self._timers = getattr(clock, "call_later", None)
         self._own: threading.Thread | None = None
+        self._depth = 0
+        """Turns under way, one within the other."""
+        self._entered_at = 0.0
 
     @classmethod
     def on_thread(cls, name: str, *, daemon: bool = True, **options: Any) -> CooperativeDispatcher:
@@ -171,6 +178,32 @@ class CooperativeDispatcher:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback)
 
+    def enter(self) -> bool:
+        """Whether a cell may run within the caller's turn, or on the loop outside of any."""
+        depth = self._depth
+        if depth >= NESTED or threading.get_ident() != self._thread:
+            return False
+        if not depth:
+            self._entered_at = time.monotonic()
+        self._depth = depth + 1
+        return True
+
+    def leave(self, cell: Turn) -> None:
+        """The cell has run."""
+        self._depth -= 1
+        if self._depth:
+            # Its time is part of the turn that it stands in.
+            return
+        now = time.monotonic()
+        took = now - self._entered_at
+        turns = self.turns
+        turns.turns += 1
+        turns.busy_s += took
+        if took > turns.longest_s:
+            turns.longest_s = took
+        if took > turns.slow_turn_s:
+            turns.was_slow(cell, took, now)
+
     def counters(self) -> TurnCounters:
         """What it knows of its turns."""
         return self.turns.counters(len(self._ready))
@@ -178,6 +211,7 @@ class CooperativeDispatcher:
     def _run(self) -> None:
         # Cleared first: what another thread adds from here on schedules a run of its own.
         self._pending = False
+        self._depth = 1
         ready = self._ready
         throughput = self.throughput
         turns = self.turns
@@ -206,6 +240,7 @@ class CooperativeDispatcher:
             last = now
             if now >= deadline:
                 break
+        self._depth = 0
         turns.turns += count
         turns.busy_s += last - begun
         if ready and not self._pending:

@@ -61,6 +61,17 @@ class Dispatcher(Protocol):
         """Whether blocking the calling thread would keep the cells from their turns."""
         ...
 
+    def enter(self) -> bool:
+        """Whether the calling thread may run a cell within its own turn, now; then it ``leave``s.
+
+        Never so where the turns of two cells may run at once.
+        """
+        ...
+
+    def leave(self, cell: Turn) -> None:
+        """What ``enter`` allowed is over."""
+        ...
+
     def counters(self) -> TurnCounters:
         """What it knows of its turns."""
         ...

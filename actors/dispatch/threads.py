@@ -77,6 +77,13 @@ class PoolDispatcher:
         """Never: a blocked thread of the pool is replaced by another."""
         return False
 
+    def enter(self) -> bool:
+        """Never: the turns of two cells may run at once."""
+        return False
+
+    def leave(self, cell: Turn) -> None:
+        """Nothing was entered."""
+
     def schedule(self, cell: Turn) -> None:
         """Give ``cell`` a turn soon. Safe from any thread."""
         with self._condition:

@@ -55,6 +55,13 @@ class SyncDispatcher:
         """Whether the calling thread is the one that made the dispatcher."""
         return threading.get_ident() == self._thread
 
+    def enter(self) -> bool:
+        """Never: a test runs the turns one by one."""
+        return False
+
+    def leave(self, cell: Turn) -> None:
+        """Nothing was entered."""
+
     def counters(self) -> TurnCounters:
         """What it knows of its turns; they take no time here."""
         return self.turns.counters(len(self._ready))

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from actors import Actor
 from caxton.agents.behaviour import Outgoing
 from caxton.agents.host import AgentHost
@@ -22,15 +24,12 @@ __all__ = ["AgentActor"]
 logger = logging.getLogger("caxton.agents")
 
 
-class _Context:
+class _Context(msgspec.Struct, eq=False, gc=False):
     """What a behaviour may ask while it handles one message."""
 
-    __slots__ = ("_history", "_host", "_message", "delivery_count")
-
-    def __init__(self, host: AgentHost, message: Message, delivery_count: int) -> None:
-        self._host = host
-        self._message = message
-        self.delivery_count = delivery_count
+    _host: AgentHost
+    _message: Message
+    delivery_count: int
 
     @property
     def agent_id(self) -> bytes:
@@ -67,6 +66,7 @@ class AgentActor(Actor):
         self._work = host.work
         self._busy = host.work.busy
         self._waiting = host.work.waiting
+        self._held = host.work.held
 
     def on_start(self) -> None:
         """Begin what the actor before this one had waiting."""
@@ -87,7 +87,7 @@ class AgentActor(Actor):
     def _begin(self, handling: Handling) -> bool:
         """Handle a message now, in a task when it takes time; False when there is no room."""
         host = self.host
-        if host.postponed(handling):
+        if self._held and host.postponed(handling):
             return True
         message = handling.message
         if message.reply_by is not None or message.delivery_options.timeout_ms is not None:
@@ -95,7 +95,7 @@ class AgentActor(Actor):
             if late is not None:
                 host.expired(handling, late)
                 return True
-        version = host.pick(message)
+        version = host.pins.get(message.conversation_id) or host.pick(message)
         behaviour = version.behaviour
         if self._busy and len(self._busy) >= behaviour.concurrency:
             return False

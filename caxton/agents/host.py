@@ -42,6 +42,10 @@ HistoryReader = Callable[[Message, int], Awaitable[Sequence[Message]]]
 """Reads the messages of a conversation before the given one."""
 
 
+def _nowhere(handling: Any) -> None:
+    raise RuntimeError(f"an agent got {handling!r} before its actor was started")
+
+
 class _Version:
     """One loaded version of an agent."""
 
@@ -125,8 +129,10 @@ class AgentHost:
         self._event = event
         self._made = 0
         self._newest: _Version | None = None
-        self._pins: OrderedDict[bytes, _Version] = OrderedDict()
+        self.pins: OrderedDict[bytes, _Version] = OrderedDict()
+        """The versions that conversations began with."""
         self._ref: ActorRef[Any] | None = None
+        self._hand: Callable[[Any], None] = _nowhere
 
     @property
     def path(self) -> str:
@@ -168,7 +174,7 @@ class AgentHost:
         except CaxtonError as error:
             self.move(AgentState.FAILED, str(error))
             raise
-        self._pins.clear()
+        self.pins.clear()
         self._made = 0
         # Here, because the actor's module needs this one.
         from caxton.agents.agent_actor import AgentActor
@@ -183,6 +189,7 @@ class AgentHost:
                 min_backoff_s=0.05, max_backoff_s=5.0,
             ),
         )  # fmt: skip
+        self._hand = self._ref.hand
         self.last_heartbeat = now_ms()
         self.move(AgentState.RUNNING)
 
@@ -207,7 +214,7 @@ class AgentHost:
         if self._made == 1:
             return
         self.restarts += 1
-        self._pins.clear()
+        self.pins.clear()
         if self._newest is not None:
             self._newest = _Version(self.record, self._load(self.record))
 
@@ -222,7 +229,7 @@ class AgentHost:
     def pick(self, message: Message) -> _Version:
         """The version that serves the conversation of ``message``: a running one keeps its own."""
         key = message.conversation_id
-        pins = self._pins
+        pins = self.pins
         version = pins.get(key)
         if version is None:
             version = self._newest
@@ -242,7 +249,7 @@ class AgentHost:
             handling.failed(AgentOffline(agent=self.record.name, state=self.state.value), "")
             return
         self._inside[handling] = None
-        self._ref.tell(handling)
+        self._hand(handling)
 
     def postponed(self, handling: Handling) -> bool:
         """Whether a message has to wait for an earlier one; then it goes back."""

@@ -52,13 +52,14 @@ class OpenConversation:
     It outlives a restart of the actor, so that nothing of the record is lost with it.
     """
 
-    __slots__ = ("deadline", "key", "record", "ref", "refused", "tell", "told")
+    __slots__ = ("deadline", "hand", "key", "record", "ref", "refused", "told")
 
     def __init__(self, key: bytes, record: ConversationRecord) -> None:
         self.key = key
         self.record = record
         self.ref: ActorRef[Any] | None = None
-        self.tell: Callable[[Any], None] = _not_started
+        self.hand: Callable[[Any], None] = _not_started
+        """Gives its actor a message, at once where nothing stands before it."""
         self.told = 0
         """Messages in the actor's mailbox; a snapshot waits for zero."""
         self.deadline = 0
@@ -105,13 +106,18 @@ class Conversation(Actor):
         state.told -= 1
         try:
             sequence = accepted.sequence
-            if sequence > state.record.last_sequence:
-                error = state.take(accepted.message, sequence, host.now_ms(), host)
+            record = state.record
+            if sequence > record.last_sequence:
+                message, now = accepted.message, accepted.at_ms
+                if record.absorb(message, sequence, now):
+                    error = None
+                else:
+                    error = state.take(message, sequence, now, host)
             else:
                 # It was taken in when the record was brought up to date after a start.
                 error = state.refused.pop(sequence, None) if state.refused else None
             if error is None:
-                host.resolve(accepted, state.record)
+                host.resolve(accepted, record)
             else:
                 host.violated(accepted, error)
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the conversation

@@ -63,8 +63,9 @@ class OpenConversations:
         self._changed_limit = min(lag, max(1, limit // 4))
         """What has changed cannot be passivated."""
         self.timeout_ms = timeout_ms
-        self._open: dict[bytes, OpenConversation] = {}
-        self._due: dict[bytes, int] = {}
+        self.known: dict[bytes, OpenConversation] = {}
+        """The open ones by id."""
+        self.due: dict[bytes, int] = {}
         """Conversation to the first sequence number its snapshot misses, in rising order."""
         self._settled = 0
         self._rested = 0
@@ -81,14 +82,14 @@ class OpenConversations:
         self._mailbox = MailboxSpec(capacity=MAILBOX)
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self.known)
 
     def __iter__(self) -> Iterator[OpenConversation]:
-        return iter(self._open.values())
+        return iter(self.known.values())
 
     def peek(self, key: bytes) -> ConversationRecord | None:
         """The record of a conversation, open or stored, without opening it."""
-        found = self._open.get(key)
+        found = self.known.get(key)
         if found is not None:
             return found.record
         raw = self._journal.conversation(key)
@@ -99,7 +100,7 @@ class OpenConversations:
         return [
             (key, self._decoder.decode(raw))
             for key, raw in self._journal.conversations(limit)
-            if key not in self._open
+            if key not in self.known
         ]
 
     def sequences(self, key: bytes, record: ConversationRecord) -> list[int]:
@@ -110,26 +111,27 @@ class OpenConversations:
 
     def get(self, message: Message) -> OpenConversation:
         """The conversation of ``message``, opened when it is not."""
+        return self.known.get(message.conversation_id) or self.open(message)
+
+    def open(self, message: Message) -> OpenConversation:
+        """Open the conversation of ``message``, stored or new."""
         key = message.conversation_id
-        found = self._open.get(key)
-        if found is None:
-            record = self.peek(key)
-            if record is None:
-                record = ConversationRecord.begin(message)
-                self.opened += 1
-            found = self._open_one(key, record)
-        return found
+        record = self.peek(key)
+        if record is None:
+            record = ConversationRecord.begin(message)
+            self.opened += 1
+        return self._open_one(key, record)
 
     def _open_one(self, key: bytes, record: ConversationRecord) -> OpenConversation:
-        if len(self._open) >= self._limit:
+        if len(self.known) >= self._limit:
             self._passivate()
         self._forgotten.pop(key, None)
         state = OpenConversation(key, record)
         if record.progress is not None:
             state.deadline = record.progress.deadline
         state.ref = self._system.spawn(Conversation, state, self._host, mailbox=self._mailbox)
-        state.tell = state.ref.tell
-        self._open[key] = state
+        state.hand = state.ref.hand
+        self.known[key] = state
         heapq.heappush(self._deadlines, (self._host.now_ms() + self.timeout_ms, key))
         return state
 
@@ -146,11 +148,11 @@ class OpenConversations:
 
     def touched(self, state: OpenConversation, sequence: int) -> None:
         """``state`` gets the message ``sequence``, which its snapshot does not have."""
-        self._due.setdefault(state.key, sequence)
+        self.due.setdefault(state.key, sequence)
 
     def snapshot(self, batch: Batch) -> int:
         """Put due snapshots into ``batch``; returns the first sequence number still missing."""
-        due = self._due
+        due = self.due
         following = self._journal.next_sequence
         edge = max(following - self._lag, self._rested)
         over = len(due) - self._changed_limit
@@ -160,7 +162,7 @@ class OpenConversations:
         for key, missing in due.items():
             if missing >= edge and len(done) >= over:
                 break
-            state = self._open[key]
+            state = self.known[key]
             # A message in the mailbox is journaled but not yet in the record.
             if state.told:
                 break
@@ -181,7 +183,7 @@ class OpenConversations:
         Call now and then; True when there is something to commit.
         """
         self._rested, self._settled = self._settled, self._journal.next_sequence
-        return next(iter(self._due.values()), self._rested) < self._rested
+        return next(iter(self.due.values()), self._rested) < self._rested
 
     def _write(self, state: OpenConversation, batch: Batch) -> None:
         record = state.record
@@ -198,11 +200,11 @@ class OpenConversations:
         deadlines = self._deadlines
         while deadlines and deadlines[0][0] <= now:
             _, key = heapq.heappop(deadlines)
-            state = self._open.get(key)
+            state = self.known.get(key)
             if state is None:
                 continue
             deadline = state.record.last_activity + self.timeout_ms
-            busy = state.told or key in self._due
+            busy = state.told or key in self.due
             if deadline > now or busy or self._host.silent(key, state.record):
                 heapq.heappush(deadlines, (max(deadline, now + 1_000), key))
                 continue
@@ -220,7 +222,7 @@ class OpenConversations:
         self._swept = rows[-1][0] + b"\0" if len(rows) == SWEPT else b""
         for key, raw in rows:
             record = self._decoder.decode(raw)
-            if key in self._open or not self.ended(record):
+            if key in self.known or not self.ended(record):
                 continue
             gone = record.last_sequence < self._journal.first_kept
             if not self._host.silent(key, record) and gone:
@@ -233,7 +235,7 @@ class OpenConversations:
         while True:
             rows = self._journal.conversations_from(start, SWEPT)
             for key, raw in rows:
-                progress = None if key in self._open else self._decoder.decode(raw).progress
+                progress = None if key in self.known else self._decoder.decode(raw).progress
                 if progress is not None and progress.deadline:
                     self._host.await_answer(key, progress.deadline)
             yield len(rows)
@@ -251,11 +253,11 @@ class OpenConversations:
 
     def _passivate(self) -> None:
         """Make room: the conversations opened longest ago that have nothing to do."""
-        idle = (key for key, state in self._open.items() if not state.told and key not in self._due)
+        idle = (key for key, state in self.known.items() if not state.told and key not in self.due)
         for key in [key for key, _ in zip(idle, range(max(1, self._limit // 100)), strict=False)]:
             self._close(key)
 
     def _close(self, key: bytes) -> None:
-        state = self._open.pop(key)
+        state = self.known.pop(key)
         if state.ref is not None:
             state.ref.stop(block=False)

@@ -64,6 +64,26 @@ class ConversationRecord(msgspec.Struct, array_like=True):
         if message.protocol is not None or self.progress is not None:
             self.progress = advance(self.progress, message, node)
 
+    def absorb(self, message: Message, sequence: int, now: int) -> bool:
+        """Take in a later message that changes nothing but the counts; whether it is one.
+
+        That is what most are: between participants, outside of a protocol.
+        """
+        if message.protocol is not None or self.progress is not None:
+            return False
+        participants = self.participants
+        receiver = message.receiver
+        if message.sender not in participants or (
+            receiver is not None and receiver not in participants
+        ):
+            return False
+        self.last_sequence = sequence
+        self.last_activity = now
+        self.messages += 1
+        self.ended = False
+        self.sequences.append(sequence)
+        return True
+
     def _check_room(self, message: Message, limit: int) -> None:
         participants = self.participants
         if len(participants) < limit - 1:

@@ -34,6 +34,19 @@ class Histogram:
         self.count += times
         self.total += value * times
 
+    def add_all(self, values: Sequence[int]) -> None:
+        """Count each of many values."""
+        buckets = self.buckets
+        for value in values:
+            if value < _SUB:
+                index = max(value, 0)
+            else:
+                shift = value.bit_length() - 4
+                index = (shift << 3) + (value >> shift)
+            buckets[index] = buckets.get(index, 0) + 1
+        self.count += len(values)
+        self.total += sum(values)
+
     def quantile(self, q: float) -> int:
         """The value below which the share ``q`` of all values lies; 0 when there is none."""
         if not self.count:

@@ -232,11 +232,11 @@ class Peers:
             accepted = router.delivery.remote(peer.number, sequence, message_id)
             if accepted is not None:
                 accepted.took_s = sentence.took_ms.get(message_id, 0) / 1_000
-                router.done(accepted, [decode(raw) for raw in outputs])
+                accepted.done([decode(raw) for raw in outputs])
         for sequence, message_id, code, fields, traceback in sentence.failed:
             accepted = router.delivery.remote(peer.number, sequence, message_id)
             if accepted is not None:
-                router.failed(accepted, error_from_code(code, fields), traceback)
+                accepted.failed(error_from_code(code, fields), traceback)
 
     def _begin(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from caxton.errors import CaxtonError
 from caxton.message import Message
 from caxton.observe.tracing import Trace
@@ -56,44 +58,38 @@ class Handling(Protocol):
         ...
 
 
-class Accepted:
-    """One accepted message at its conversation's shard."""
+class Accepted(msgspec.Struct, eq=False, gc=False):
+    """One accepted message at its conversation's shard.
 
-    __slots__ = ("accepted_at", "attempts", "deaths", "delivery_count", "due", "kills", "message",
-                 "origin", "raw", "reference", "refused", "resumes", "router", "routing_us",
-                 "sampled", "sequence", "target", "took_s", "trace")  # fmt: skip
+    A struct of C, for there is one for each message; the cyclic collector need not look at what is
+    referred to by nothing that it refers to.
+    """
 
-    def __init__(
-        self,
-        message: Message,
-        raw: bytes,
-        sequence: int,
-        accepted_at: float,
-        router: Settler,
-        delivery_count: int = 1,
-    ) -> None:
-        self.message = message
-        self.raw = raw
-        self.sequence = sequence
-        self.accepted_at = accepted_at
-        self.router = router
-        self.delivery_count = delivery_count
-        self.attempts = 0
-        self.deaths = 0
-        """How often its process died while it was pending."""
-        self.kills = 0
-        """How often its process died while it was on trial."""
-        self.due = 0
-        """When it comes again, in milliseconds since 1970; 0 for now."""
-        self.resumes = b""
-        self.refused: tuple[bytes, ...] = ()
-        """Providers that gave it back, since it last waited."""
-        self.target: bytes | None = None
-        self.took_s = 0.0
-        self.trace: Trace | None = None
-        self.sampled = False
-        self.routing_us = 0
-        """From its acceptance until its agent was chosen."""
+    message: Message
+    raw: bytes
+    sequence: int
+    accepted_at: float
+    """By the shard's clock."""
+    settler: Settler
+    at_ms: int = 0
+    """When it was accepted, in milliseconds since 1970."""
+    delivery_count: int = 1
+    attempts: int = 0
+    deaths: int = 0
+    """How often its process died while it was pending."""
+    kills: int = 0
+    """How often its process died while it was on trial."""
+    due: int = 0
+    """When it comes again, in milliseconds since 1970; 0 for now."""
+    resumes: bytes = b""
+    refused: tuple[bytes, ...] = ()
+    """Providers that gave it back, since it last waited."""
+    target: bytes | None = None
+    took_s: float = 0.0
+    trace: Trace | None = None
+    sampled: bool = False
+    routing_us: int = 0
+    """From its acceptance until its agent was chosen."""
 
     def take_up(self, recovered: Recovered) -> bool:
         """Go on where the last run was; whether the journal has to note that it died."""
@@ -114,12 +110,16 @@ class Accepted:
         return RetryRecord(self.attempts, due, self.deaths, self.kills)
 
     def done(self, outputs: Sequence[Message]) -> None:
-        """Handled by an agent of this process."""
-        self.router.done(self, outputs)
+        """An agent handled it."""
+        if self.trace is not None:
+            self.trace.returned(self.delivery_count, None)
+        self.settler.done(self, outputs)
 
     def failed(self, error: CaxtonError, traceback: str) -> None:
-        """Not handled by an agent of this process."""
-        self.router.failed(self, error, traceback)
+        """An agent did not handle it this time."""
+        if self.trace is not None:
+            self.trace.returned(self.delivery_count, error)
+        self.settler.failed(self, error, traceback)
 
 
 class Settler(Protocol):

@@ -29,21 +29,21 @@ class RecentIds:
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._young: set[bytes] = set()
-        self._old: set[bytes] = set()
+        self.young: set[bytes] = set()
+        self.old: set[bytes] = set()
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self.old)
 
     def __contains__(self, message_id: bytes) -> bool:
-        return message_id in self._young or message_id in self._old
+        return message_id in self.young or message_id in self.old
 
     def add(self, message_id: bytes) -> None:
         """Remember an id."""
-        if len(self._young) >= self._window:
-            self._old = self._young
-            self._young = set()
-        self._young.add(message_id)
+        if len(self.young) >= self._window:
+            self.old = self.young
+            self.young = set()
+        self.young.add(message_id)
 
 
 class Buckets:
@@ -101,7 +101,10 @@ class Admission:
         self.max_content = max_content
         self.max_pending = max_pending
         self._directory = directory
+        self._agents = directory.agents
+        self._clients = directory.clients
         self._journal = journal
+        self._unmarked = journal.unmarked
 
     def refusal(
         self, message: Message, storage: StorageError | None, now: float
@@ -111,20 +114,25 @@ class Admission:
             return MessageTooLarge(
                 field="content", size=len(message.content), limit=self.max_content
             )
-        if not self._directory.known(message.sender):
+        sender = message.sender
+        if (
+            sender not in self._clients
+            and sender not in self._agents
+            and not self._directory.known(sender)
+        ):
             return NotAuthorized(
-                who=f"sender {format_id(message.sender)}",
+                who=f"sender {format_id(sender)}",
                 action="send: it is neither an agent nor a client of this node",
             )
         if storage is not None:
             return storage
-        if self._journal.pending >= self.max_pending:
+        if len(self._unmarked) >= self.max_pending:
             return QueueFull(queue="the shard", depth=self._journal.pending, limit=self.max_pending)
         if self.buckets is not None:
-            wait_s = self.buckets.take(message.sender, now)
+            wait_s = self.buckets.take(sender, now)
             if wait_s:
                 return RateLimited(
-                    sender=self._directory.name(message.sender),
+                    sender=self._directory.name(sender),
                     limit=self.buckets.rate,
                     retry_after_ms=math.ceil(wait_s * 1_000),
                 )

@@ -86,6 +86,7 @@ class Delivery:
         now_ms: Callable[[], int],
     ) -> None:
         self._directory = directory
+        self._agents = directory.agents
         self._shard = shard
         self._local = local
         self._remote = remote
@@ -106,21 +107,22 @@ class Delivery:
         self._other = other
         self.loads = Loads(self._queues, window)
         self._remote_flying: dict[int, dict[int, Accepted]] = {}
+        self._stopped, self._suspects = self.retries.lanes, self.trials.lanes
 
     def deliver(self, accepted: Accepted, agent_id: bytes) -> None:
         """Send ``accepted`` to an agent, now or when it has room."""
         accepted.target = agent_id
-        if self.retries and self.retries.stopped(accepted, agent_id):
+        if self._stopped and self.retries.stopped(accepted, agent_id):
             self._waiting.watch(accepted)
             return
-        if (self.trials or accepted.deaths) and self.trials.takes(
+        if (self._suspects or accepted.deaths) and self.trials.takes(
             accepted, agent_id, self._directory.shard(agent_id)
         ):
             return
         queue = self._queues.get(agent_id) or self._queue(agent_id)
         if queue.flying < queue.window and not queue.count:
             queue.flying += 1
-            self._send(accepted, agent_id)
+            self._send(accepted, agent_id, queue.shard)
         elif not queue.room:
             self._broken(accepted, agent_id)
         elif queue.offline and queue.count >= self._offline_limit and accepted.delivery_count == 1:
@@ -141,7 +143,8 @@ class Delivery:
         found = self._queues.get(agent_id)
         if found is None:
             room = self._breakers.room(agent_id, self._window)
-            found = self._queues[agent_id] = AgentQueue(room)
+            shard = self._directory.shard(agent_id)
+            found = self._queues[agent_id] = AgentQueue(room, shard)
         return found
 
     def _broken(self, accepted: Accepted, agent_id: bytes) -> None:
@@ -164,17 +167,16 @@ class Delivery:
             self._waiting.remove(self._queues[agent_id], accepted)
         self._buried(accepted, error, "")
 
-    def _send(self, accepted: Accepted, agent_id: bytes) -> None:
+    def _send(self, accepted: Accepted, agent_id: bytes, shard: int) -> None:
         if self.loads.timing:
             self.loads.speeds.sent(accepted, agent_id)
         if accepted.trace is not None:
             accepted.trace.sent()
-        shard = self._directory.shard(agent_id)
         if shard == self._shard:
             if not self._local.put(agent_id, accepted):
                 text = format_id(agent_id)
                 error = AgentNotFound(agent=text, near=self._directory.near(text))
-                self.failed(accepted, error, "")
+                accepted.failed(error, "")
             return
         self._remote_flying.setdefault(shard, {})[accepted.sequence] = accepted
         self._remote.deliver(shard, accepted)
@@ -222,9 +224,13 @@ class Delivery:
     def _release(self, agent_id: bytes) -> None:
         queue = self._queues[agent_id]
         queue.flying -= 1
+        self._go_on(queue, agent_id)
+
+    def _go_on(self, queue: AgentQueue, agent_id: bytes) -> None:
+        """Send what waits for an agent; forget the empty queue of one that is no more."""
         if queue.count:
             self._fill(queue, agent_id)
-        if not queue.flying and not queue.count and not queue.failures and not queue.offline:
+        elif not queue.flying and agent_id not in self._agents and not queue.offline:
             self._queues.pop(agent_id, None)
 
     def _fill(self, queue: AgentQueue, agent_id: bytes) -> None:
@@ -239,7 +245,7 @@ class Delivery:
                 if following is None:
                     continue
                 queue.flying += 1
-                self._send(following, agent_id)
+                self._send(following, agent_id, queue.shard)
         finally:
             queue.sending = False
 
@@ -259,10 +265,14 @@ class Delivery:
                 self._breakers.succeeded(agent_id)
             if queue.offline:
                 self._open(queue)
-            self._release(agent_id)
-            if self.trials:
-                self.trials.ended(accepted, self._directory.shard(agent_id))
-        self._settled(accepted, outputs)
+            queue.flying -= 1
+            if self._suspects:
+                self.trials.ended(accepted, queue.shard)
+            self._settled(accepted, outputs)
+            if queue.count or not queue.flying:
+                self._go_on(queue, agent_id)
+        else:
+            self._settled(accepted, outputs)
 
     def failed(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
         """The agent could not handle it; try again later or bury it."""
@@ -276,11 +286,20 @@ class Delivery:
                 return
             text = format_id(agent_id)
             error = AgentNotFound(agent=text, near=self._directory.near(text))
-        elif self._queues[agent_id].offline:
-            self._open(self._queues[agent_id])
-        self._release(agent_id)
-        if self.trials:
-            self.trials.ended(accepted, self._directory.shard(agent_id))
+        queue = self._queues[agent_id]
+        if queue.offline and not isinstance(error, AgentNotFound):
+            self._open(queue)
+        queue.flying -= 1
+        if self._suspects:
+            self.trials.ended(accepted, queue.shard)
+        self._fate(accepted, agent_id, error, traceback)
+        # After it: what follows it may not come before what it becomes.
+        self._go_on(queue, agent_id)
+
+    def _fate(
+        self, accepted: Accepted, agent_id: bytes, error: CaxtonError, traceback: str
+    ) -> None:
+        """What becomes of a message that failed: it comes again, goes elsewhere or is dead."""
         if isinstance(error, Postponed):
             accepted.resumes = bytes.fromhex(str(error.fields["after"]))
             accepted.delivery_count += 1
@@ -350,7 +369,7 @@ class Delivery:
         queue.offline = True
         queue.window = 0
         self._look_again(agent_id)
-        if self.trials:
+        if self._suspects:
             self.trials.ended(accepted, self._directory.shard(agent_id))
         if self._moved(accepted, agent_id, error):
             return
@@ -402,10 +421,11 @@ class Delivery:
     def changed(self, agent_id: bytes) -> None:
         """The registration of an agent changed: what waits for it is sent, or has no receiver."""
         queue = self._queues.get(agent_id)
-        if queue is None or not queue.offline:
+        if queue is None:
             return
-        self._open(queue)
-        self._fill(queue, agent_id)
+        if queue.offline:
+            self._open(queue)
+        self._go_on(queue, agent_id)
 
     def close(self) -> None:
         """Stop retrying; what is pending stays in the journal."""

@@ -20,10 +20,12 @@ KEPT = 20_000
 class AgentQueue:
     """What one agent has, and what waits for it."""
 
-    __slots__ = ("count", "failures", "flying", "offline", "room", "sending", "waiting",
+    __slots__ = ("count", "failures", "flying", "offline", "room", "sending", "shard", "waiting",
                  "window")  # fmt: skip
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, shard: int = 0) -> None:
+        self.shard = shard
+        """Where the agent lives."""
         self.flying = 0
         self.room = room
         """Messages that its breaker lets be with the agent at once."""

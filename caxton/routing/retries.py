@@ -63,16 +63,14 @@ class Retries:
     def __init__(self, retrying: Retrying, deliver: Callable[[Accepted, bytes], None]) -> None:
         self._retrying = retrying
         self._deliver = deliver
-        self._lanes: dict[Key, Lane] = {}
+        self.lanes: dict[Key, Lane] = {}
+        """The stopped ones, by conversation and agent."""
         self._due: Due[tuple[Key, int]] = Due(self._come)
         self._turn = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._lanes)
-
     def __len__(self) -> int:
         """Messages in stopped lanes."""
-        return sum(len(lane.waiting) for lane in self._lanes.values())
+        return sum(len(lane.waiting) for lane in self.lanes.values())
 
     def delay_s(self, attempts: int) -> float:
         """Before the next delivery of a message that failed ``attempts`` times."""
@@ -80,7 +78,7 @@ class Retries:
 
     def stopped(self, accepted: Accepted, agent_id: bytes) -> bool:
         """Whether the lane of a message is stopped; then it waits in it."""
-        lane = self._lanes.get((accepted.message.conversation_id, agent_id))
+        lane = self.lanes.get((accepted.message.conversation_id, agent_id))
         if lane is None:
             return False
         accepted.resumes = b""
@@ -90,9 +88,9 @@ class Retries:
     def stop(self, accepted: Accepted, agent_id: bytes, delay_s: float) -> None:
         """A message failed for the moment: its lane goes on with it in ``delay_s``."""
         key = (accepted.message.conversation_id, agent_id)
-        lane = self._lanes.get(key)
+        lane = self.lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane()
+            lane = self.lanes[key] = Lane()
         accepted.resumes = b""
         bisect.insort(lane.waiting, accepted, key=_sequence)
         if not lane.turn or lane.waiting[0] is accepted:
@@ -102,7 +100,7 @@ class Retries:
 
     def drop(self, accepted: Accepted, agent_id: bytes) -> bool:
         """Take a message out of its stopped lane for good. Whether it was in one."""
-        lane = self._lanes.get((accepted.message.conversation_id, agent_id))
+        lane = self.lanes.get((accepted.message.conversation_id, agent_id))
         if lane is None or accepted not in lane.waiting:
             return False
         lane.waiting.remove(accepted)
@@ -110,10 +108,10 @@ class Retries:
 
     def _come(self, due: tuple[Key, int]) -> None:
         key, turn = due
-        lane = self._lanes.get(key)
+        lane = self.lanes.get(key)
         if lane is None or lane.turn != turn:
             return
-        del self._lanes[key]
+        del self.lanes[key]
         for accepted in lane.waiting:
             accepted.delivery_count += 1
             self._deliver(accepted, key[1])
@@ -121,7 +119,7 @@ class Retries:
     def close(self) -> None:
         """Stop; what is pending stays in the journal."""
         self._due.close()
-        self._lanes.clear()
+        self.lanes.clear()
 
 
 def _sequence(accepted: Accepted) -> int:

@@ -19,10 +19,7 @@ from caxton.config import Config
 from caxton.conversations.open import LAG, OpenConversations
 from caxton.conversations.record import ConversationRecord
 from caxton.conversations.timeouts import Timeouts
-from caxton.errors import (
-    CaxtonError,
-    ValidationError,
-)
+from caxton.errors import CaxtonError
 from caxton.message import Message, decode, encode
 from caxton.observe.histogram import Histogram
 from caxton.observe.message_log import MessageLog
@@ -185,6 +182,8 @@ class Router:
         self.waiters = Waiters(journal, self.conversations.peek)
         self.timeouts = Timeouts(self.node, wall_ms, self.conversations.peek, self._say)
         self._owed = Owed()
+        self._routed: list[int] = []
+        """How long messages took to their agents since the last commit, in microseconds."""
 
     def trace_with(self, tracing: Tracing) -> None:
         """Trace messages that enter from now on as ``tracing`` says."""
@@ -194,62 +193,71 @@ class Router:
     # --- admit and journal -------------------------------------------------------------------
 
     def submit(self, submission: Submission) -> None:
-        """Admit and journal a frame of submissions."""
-        now = self._clock()
-        reference = submission.first
-        origin = submission.origin
-        for raw in submission.messages:
-            try:
-                message = decode(raw)
-            except ValidationError as error:
-                self.counters.refuse(error)
-                origin.refused(reference, error)
-            else:
-                self._admit(message, bytes(raw), origin, reference, submission.wait, now)
-            reference += 1
-        self.commit.kick()
+        """Admit and journal a frame of submissions, and pass each on."""
+        now, now_ms = self._clock(), self.now_ms()
+        recent, refusal = self.admission.recent, self.admission.refusal
+        origin, wait = submission.origin, submission.wait
+        reference = first = submission.first
+        try:
+            for raw in submission.messages:
+                try:
+                    message = decode(raw)
+                    message_id = message.message_id
+                    known = message_id in recent.young or message_id in recent.old
+                    error = None if known else refusal(message, self.commit.failure, now)
+                    if error is None and not known:
+                        if wait:
+                            self.waiters.add(message, origin)
+                        self._accept(message, bytes(raw), now, now_ms)
+                        reference += 1
+                        continue
+                except CaxtonError as failure:
+                    error = failure
+                self._owe(origin, first, reference, now)
+                if error is not None:
+                    self.counters.refuse(error)
+                    origin.refused(reference, error)
+                else:
+                    self._repeated(message, origin, reference, wait=wait)
+                reference += 1
+                first = reference
+        finally:
+            self._owe(origin, first, reference, now)
+            self.commit.kick()
 
-    def _admit(
-        self,
-        message: Message,
-        raw: bytes,
-        origin: Origin,
-        reference: int,
-        wait: bool,
-        now: float,
-    ) -> None:
-        message_id = message.message_id
-        if message_id in self.admission.recent:
-            self.counters.duplicates += 1
-            self._owed.duplicates.append((origin, reference))
-            if wait:
-                self.waiters.add(message, origin)
-                self._owed.lookups.append(message)
-            return
-        refusal = self.admission.refusal(message, self.commit.failure, now)
-        if refusal is not None:
-            self.counters.refuse(refusal)
-            origin.refused(reference, refusal)
-            return
+    def _owe(self, origin: Origin, first: int, following: int, since: float) -> None:
+        """A run of messages is to be acknowledged."""
+        if following > first:
+            self._owed.acks.append((origin, first, following - first, since))
+
+    def _repeated(self, message: Message, origin: Origin, reference: int, *, wait: bool) -> None:
+        """The message was accepted before."""
+        self.counters.duplicates += 1
+        self._owed.duplicates.append((origin, reference))
         if wait:
             self.waiters.add(message, origin)
-        self._accept(message, raw, now)
-        self._owed.acks.append((origin, reference, now))
+            self._owed.lookups.append(message)
 
-    def _accept(self, message: Message, raw: bytes, now: float, *, decide: bool = True) -> None:
+    def _accept(
+        self, message: Message, raw: bytes, now: float, now_ms: int, *, decide: bool = True
+    ) -> None:
         """Journal an admitted message and give it to its conversation."""
+        conversations = self.conversations
+        key = message.conversation_id
+        conversation = conversations.known.get(key) or conversations.open(message)
         self.admission.recent.add(message.message_id)
         self.counters.accepted += 1
-        conversation = self.conversations.get(message)
         sequence = self.journal.append(raw)
-        self.conversations.touched(conversation, sequence)
+        due = conversations.due
+        if key not in due:
+            due[key] = sequence
         conversation.told += 1
-        accepted = Accepted(message, raw, sequence, now, self)
+        accepted = Accepted(message, raw, sequence, now, self.delivery, now_ms)
         if decide and self._traces and self._tracing.samples(message):
             trace = self._trace(accepted, now)
             trace.admitted()
             self._owed.traces.append(trace)
-        conversation.tell(accepted)
+        conversation.hand(accepted)
 
     def _trace(self, accepted: Accepted, since: float) -> Trace:
         accepted.sampled = True
@@ -261,10 +269,10 @@ class Router:
 
         What an unsampled message caused is not ``sampled`` either; else each one decides.
         """
-        now = self._clock()
+        now, now_ms = self._clock(), self.now_ms()
         for message in outputs:
             if message.message_id not in self.admission.recent:
-                self._accept(message, encode(message), now, decide=sampled)
+                self._accept(message, encode(message), now, now_ms, decide=sampled)
             else:
                 self.counters.duplicates += 1
 
@@ -306,7 +314,7 @@ class Router:
         if accepted.trace is not None:
             accepted.trace.routed(agent_id)
         accepted.routing_us = took_us = int((self._clock() - accepted.accepted_at) * 1e6)
-        self.routing_us.add(took_us)
+        self._routed.append(took_us)
         if accepted.kills >= KILLS:
             self.delivery.convict(accepted)
         elif accepted.due:
@@ -346,18 +354,6 @@ class Router:
 
     # --- settle ------------------------------------------------------------------------------
 
-    def done(self, accepted: Accepted, outputs: Sequence[Message]) -> None:
-        """An agent handled the message."""
-        if accepted.trace is not None:
-            accepted.trace.returned(accepted.delivery_count, None)
-        self.delivery.done(accepted, outputs)
-
-    def failed(self, accepted: Accepted, error: CaxtonError, traceback: str) -> None:
-        """An agent could not handle the message."""
-        if accepted.trace is not None:
-            accepted.trace.returned(accepted.delivery_count, error)
-        self.delivery.failed(accepted, error, traceback)
-
     def _breaker_moved(self, circuit: Circuit) -> None:
         name = self.directory.name(circuit.target)
         self._event(f"breaker.{circuit.state.value}", name, circuit.reason)
@@ -377,13 +373,16 @@ class Router:
     def raise_dead(self, letter: DeadRecord) -> None:
         """Have the message of a dead letter handled once more, as if it came now."""
         self.journal.remove_dead(letter.sequence)
-        self._accept(decode(letter.message), letter.message, self._clock())
+        self._accept(decode(letter.message), letter.message, self._clock(), self.now_ms())
         self.commit.kick()
 
     # --- confirm -----------------------------------------------------------------------------
 
     def _prepare(self, batch: Batch) -> int:
         batch.owed, self._owed = self._owed, Owed()
+        if self._routed:
+            self.routing_us.add_all(self._routed)
+            self._routed.clear()
         return self.conversations.snapshot(batch)
 
     def _committed(self, batch: Batch) -> None:
@@ -412,7 +411,8 @@ class Router:
         raw = self.journal.read(sequence)
         if raw is None or not self.journal.is_pending(sequence):
             return None
-        accepted = Accepted(decode(raw), raw, sequence, self._clock(), self)
+        now = self._clock()
+        accepted = Accepted(decode(raw), raw, sequence, now, self.delivery, self.now_ms())
         if self._traces and self._tracing.samples(accepted.message):
             self._trace(accepted, accepted.accepted_at)
         return accepted
@@ -424,17 +424,21 @@ class Router:
         recovered = self.journal.recover()
         for sequence, raw in recovered.replay:
             self.conversations.replay(decode(raw), sequence)
-        now = self._clock()
+        now, now_ms = self._clock(), self.now_ms()
         for sequence, raw in recovered.pending:
             message = decode(raw)
             conversation = self.conversations.get(message)
-            accepted = Accepted(message, raw, sequence, now, self, delivery_count=2)
+            accepted = Accepted(
+                message, raw, sequence, now, self.delivery, now_ms, delivery_count=2
+            )
             if self._traces and self._tracing.samples(message):
                 self._trace(accepted, now)
             if accepted.take_up(recovered):
                 self.journal.retry(sequence, accepted.retry_record(accepted.due))
             conversation.told += 1
-            conversation.tell(accepted)
+            if conversation.ref is not None:
+                # Not at once: the links to other shards are not there yet.
+                conversation.ref.tell(accepted)
         self.commit.kick()
         if recovered.pending:
             logger.info("recovered %d pending messages", len(recovered.pending))

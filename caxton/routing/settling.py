@@ -90,11 +90,13 @@ class Settling:
                 near = [one for one in outputs if shard(one.conversation_id) == self._shard]
                 self._elsewhere(foreign, lambda: self.settle(accepted, near))
                 return
-            self._emit(outputs, accepted.sampled)
+        # The mark first: what it caused may be settled before the next line, and comes after it.
         if self._journal.mark(accepted.sequence):
             self._counters.handled += 1
             if accepted.trace is not None or self._logs_all:
                 self._ended(accepted, None)
+            if outputs:
+                self._emit(outputs, accepted.sampled)
             if accepted.message.delivery_options.require_receipt:
                 self._emit(
                     self._answers.receipt(accepted.message, sampled=accepted.sampled),
@@ -104,12 +106,12 @@ class Settling:
 
     def copied(self, accepted: Accepted, copies: Sequence[Message]) -> None:
         """Journal the copies of a broadcast and the handled mark of the message, in one commit."""
-        self._emit(copies, accepted.sampled)
         # No receipt: each copy has its own, once it is handled.
         if self._journal.mark(accepted.sequence):
             self._counters.handled += 1
             if accepted.trace is not None or self._logs_all:
                 self._ended(accepted, None)
+            self._emit(copies, accepted.sampled)
         self._kick()
 
     def broke(self, accepted: Accepted, error: Exception) -> None:

@@ -54,7 +54,8 @@ class Owed:
     __slots__ = ("acks", "duplicates", "lookups", "replies", "traces", "trials")
 
     def __init__(self) -> None:
-        self.acks: list[tuple[Origin, int, float]] = []
+        self.acks: list[tuple[Origin, int, int, float]] = []
+        """Origin, first reference, how many, and when they were accepted."""
         self.duplicates: list[tuple[Origin, int]] = []
         self.replies: list[tuple[Origin, bytes, Message]] = []
         self.lookups: list[Message] = []
@@ -64,26 +65,17 @@ class Owed:
     def confirm(self, now: float, ack_us: Histogram, *, disk: bool) -> None:
         """Tell origins what is in the journal: runs of references, each as first and count."""
         runs: dict[int, tuple[Origin, list[int]]] = {}
-        # The messages of a frame were accepted at the same time.
-        frame, count = 0.0, 0
-        for origin, reference, since in self.acks:
-            if since == frame:
-                count += 1
-            else:
-                if count:
-                    ack_us.add(int((now - frame) * 1e6), count)
-                frame, count = since, 1
+        for origin, first, count, since in self.acks:
+            ack_us.add(int((now - since) * 1e6), count)
             entry = runs.get(id(origin))
             if entry is None:
-                runs[id(origin)] = (origin, [reference, 1])
+                runs[id(origin)] = (origin, [first, count])
                 continue
             run = entry[1]
-            if run[-2] + run[-1] == reference:
-                run[-1] += 1
+            if run[-2] + run[-1] == first:
+                run[-1] += count
             else:
-                run += (reference, 1)
-        if count:
-            ack_us.add(int((now - frame) * 1e6), count)
+                run += (first, count)
         for origin, run in runs.values():
             origin.acked(run, disk=disk)
         for origin, reference in self.duplicates:

@@ -38,24 +38,21 @@ class Trials:
         self._deliver = deliver
         self._waiting: dict[int, deque[Accepted]] = {}
         self._on_trial: dict[int, Accepted] = {}
-        self._lanes: Counter[tuple[bytes, bytes]] = Counter()
+        self.lanes: Counter[tuple[bytes, bytes]] = Counter()
         """Suspects by conversation and agent: later messages of those stand behind them."""
-
-    def __bool__(self) -> bool:
-        return bool(self._lanes)
 
     def __len__(self) -> int:
         """Messages that are on trial or wait for theirs."""
-        return self._lanes.total()
+        return self.lanes.total()
 
     def takes(self, accepted: Accepted, agent_id: bytes, shard: int) -> bool:
         """Whether a message is delivered on trial; then this does it, now or in its turn."""
         if accepted is self._on_trial.get(shard):
             return False
         lane = (accepted.message.conversation_id, agent_id)
-        if accepted.deaths < SUSPECT and lane not in self._lanes:
+        if accepted.deaths < SUSPECT and lane not in self.lanes:
             return False
-        self._lanes[lane] += 1
+        self.lanes[lane] += 1
         self._waiting.setdefault(shard, deque()).append(accepted)
         self._next(shard)
         return True
@@ -78,9 +75,9 @@ class Trials:
         del self._on_trial[shard]
         accepted.deaths = 0
         lane = (accepted.message.conversation_id, accepted.target or b"")
-        self._lanes[lane] -= 1
-        if not self._lanes[lane]:
-            del self._lanes[lane]
+        self.lanes[lane] -= 1
+        if not self.lanes[lane]:
+            del self.lanes[lane]
         self._next(shard)
 
     def died(self, shard: int) -> Accepted | None:

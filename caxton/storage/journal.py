@@ -73,7 +73,8 @@ class Journal:
         self._next = state.next_sequence
         self._last = state
         self._trial = 0
-        self._pending: set[int] = set()
+        self.unmarked: set[int] = set()
+        """Numbers of the messages that are accepted and not marked."""
         self._stored: set[int] = set()
         self._retried: set[int] = set()
         self._open = Batch(self._next)
@@ -95,7 +96,7 @@ class Journal:
     @property
     def pending(self) -> int:
         """Messages accepted and not marked."""
-        return len(self._pending)
+        return len(self.unmarked)
 
     @property
     def next_sequence(self) -> int:
@@ -112,14 +113,14 @@ class Journal:
         messages = self._open.messages
         sequence = self._open.first + len(messages)
         messages.append(raw)
-        self._pending.add(sequence)
+        self.unmarked.add(sequence)
         return sequence
 
     def mark(self, sequence: int) -> bool:
         """Mark a message as handled in the open batch. False when it was not pending."""
-        if sequence not in self._pending:
+        if sequence not in self.unmarked:
             return False
-        self._pending.discard(sequence)
+        self.unmarked.discard(sequence)
         self._open.handled.append(sequence)
         return True
 
@@ -146,7 +147,7 @@ class Journal:
 
     def is_pending(self, sequence: int) -> bool:
         """Whether the message is accepted and not marked."""
-        return sequence in self._pending
+        return sequence in self.unmarked
 
     def seal(self, replay_from: int) -> Batch:
         """Close the open batch and start the next.
@@ -164,7 +165,7 @@ class Journal:
         if self._retried:
             batch.drop_retries = [seq for seq in batch.handled if seq in self._retried]
             self._retried.difference_update(batch.drop_retries)
-        pending = self._pending
+        pending = self.unmarked
         if pending:
             passed = range(self._replay_from, batch.replay_from)
             batch.store_pending = [seq for seq in passed if seq in pending]
@@ -274,7 +275,7 @@ class Journal:
                 raise StorageCorrupt(store=self.name, reason=f"message {sequence} is missing")
             pending.append((sequence, kept))
         pending.extend((seq, raw) for seq, raw in replay if seq not in handled)
-        self._pending = {sequence for sequence, _ in pending}
+        self.unmarked.update(sequence for sequence, _ in pending)
         self._retried = set(retries)
         raw_state = self._env.read("meta", b"state")
         last = self._last

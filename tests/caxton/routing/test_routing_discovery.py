@@ -92,7 +92,7 @@ async def test_messages_wait_in_order_while_their_receiver_is_looked_for(
     conversation = new_id()
     for text in "1234":
         engine.submit(engine.message("late", content=text, conversation_id=conversation))
-    await engine.until(lambda: len(engine.shard.router.discovery) == 4)
+    await engine.until(lambda: len(engine.shard.router.discovery) == 4 and finder.asked)
     assert finder.asked == [agent_id("late")]
     join(engine, "late")
     finder.answer.set_result(RouteRecord(agent_id("late"), NODE, 0, 0, 1))

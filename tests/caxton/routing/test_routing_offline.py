@@ -103,7 +103,9 @@ async def test_the_queue_of_an_agent_out_of_service_is_bounded(make_engine: Make
     engine.submit(
         *(engine.message("work", content=one.hex(), conversation_id=one) for one in conversations)
     )
-    await engine.until(lambda: engine.shard.router.counters.dead_letters == 2)
+    await engine.until(lambda: engine.shard.router.counters.accepted == 7)
+    assert engine.shard.router.counters.dead_letters == 2
+    await engine.until(lambda: engine.shard.journal.pending == 3)
     for one in conversations[3:]:
         (failure,) = [text for act, text in engine.texts(one) if act == "failure"]
         assert orjson.loads(failure)["reason"] == "QueueFull"
