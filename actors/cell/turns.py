@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 from actors.ask import Ask
 from actors.behaviour.timers import Tick
 from actors.cell.steps import timed
+from actors.dispatch.dispatcher import NESTED
 from actors.errors import AskTimeout, NoLoop
 from actors.future import answer, fail
 from actors.mailbox.fence import Fence
@@ -117,7 +119,7 @@ class Turns(Mailbox):
         """
         if self.stopped._set:
             raise pykka.ActorDeadError(f"{self.ref} not found")
-        dispatcher = self.dispatcher
+        nesting = self.dispatcher.nesting
         actor = self.actor
         if (
             self.scheduled
@@ -125,11 +127,16 @@ class Turns(Mailbox):
             or self._busy
             or self._extras is not None
             or actor is None
+            or nesting is None
+            or nesting.depth >= NESTED
+            or nesting.thread != get_ident()
             or type(message) in _INTERNAL
-            or not dispatcher.enter()
         ):
             self.put(Envelope(message))
             return
+        nesting.depth += 1
+        if nesting.depth == 1:
+            nesting.began()
         # What is put meanwhile waits for the end of this, as in a turn.
         self.scheduled = True
         self.current = envelope = Envelope(message)
@@ -143,7 +150,9 @@ class Turns(Mailbox):
                 handled = True
         except BaseException as error:  # noqa: BLE001 - one actor's failure is its own
             self.failed(envelope, error)
-        dispatcher.leave(self)
+        nesting.depth -= 1
+        if not nesting.depth:
+            nesting.ended(self)
         if not handled or self._extras is not None:
             self._after_turn()
             return

@@ -18,7 +18,7 @@ from typing import Any
 
 from actors.clock import Clock
 from actors.counters import TurnCounters
-from actors.dispatch.dispatcher import SLOW_TURN_S, Timer, Turn, TurnClock
+from actors.dispatch.dispatcher import SLOW_TURN_S, Nesting, Timer, Turn, TurnClock
 
 __all__ = ["CooperativeDispatcher", "new_loop"]
 
@@ -31,10 +31,6 @@ def new_loop() -> asyncio.AbstractEventLoop:
         loop: asyncio.AbstractEventLoop = importlib.import_module("uvloop").new_event_loop()
         return loop
     return asyncio.new_event_loop()
-
-
-NESTED = 8
-"""How deep the turns of cells may stand in one another; a chain of hand-offs ends there."""
 
 
 class _Handle:
@@ -80,12 +76,9 @@ class CooperativeDispatcher:
         self._ready: deque[Turn] = deque()
         self._pending = False
         self._asked_at = 0.0
-        self._thread = threading.get_ident()
+        self.nesting: Nesting = Nesting(self.turns)
         self._timers = getattr(clock, "call_later", None)
         self._own: threading.Thread | None = None
-        self._depth = 0
-        """Turns under way, one within the other."""
-        self._entered_at = 0.0
 
     @classmethod
     def on_thread(cls, name: str, *, daemon: bool = True, **options: Any) -> CooperativeDispatcher:
@@ -137,11 +130,11 @@ class CooperativeDispatcher:
 
     def bind_thread(self) -> None:
         """Say that the calling thread runs the loop."""
-        self._thread = threading.get_ident()
+        self.nesting.thread = threading.get_ident()
 
     def owns_thread(self) -> bool:
         """Whether the calling thread is the one that runs the turns."""
-        return threading.get_ident() == self._thread
+        return threading.get_ident() == self.nesting.thread
 
     def schedule(self, cell: Turn) -> None:
         """Give ``cell`` a turn soon. Safe from any thread."""
@@ -151,7 +144,7 @@ class CooperativeDispatcher:
             if self._loop.is_closed():
                 return
             self._asked_at = time.monotonic()
-            if threading.get_ident() == self._thread:
+            if threading.get_ident() == self.nesting.thread:
                 self._loop.call_soon(self._run)
             else:
                 self._loop.call_soon_threadsafe(self._run)
@@ -178,32 +171,6 @@ class CooperativeDispatcher:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback)
 
-    def enter(self) -> bool:
-        """Whether a cell may run within the caller's turn, or on the loop outside of any."""
-        depth = self._depth
-        if depth >= NESTED or threading.get_ident() != self._thread:
-            return False
-        if not depth:
-            self._entered_at = time.monotonic()
-        self._depth = depth + 1
-        return True
-
-    def leave(self, cell: Turn) -> None:
-        """The cell has run."""
-        self._depth -= 1
-        if self._depth:
-            # Its time is part of the turn that it stands in.
-            return
-        now = time.monotonic()
-        took = now - self._entered_at
-        turns = self.turns
-        turns.turns += 1
-        turns.busy_s += took
-        if took > turns.longest_s:
-            turns.longest_s = took
-        if took > turns.slow_turn_s:
-            turns.was_slow(cell, took, now)
-
     def counters(self) -> TurnCounters:
         """What it knows of its turns."""
         return self.turns.counters(len(self._ready))
@@ -211,7 +178,7 @@ class CooperativeDispatcher:
     def _run(self) -> None:
         # Cleared first: what another thread adds from here on schedules a run of its own.
         self._pending = False
-        self._depth = 1
+        self.nesting.depth = 1
         ready = self._ready
         throughput = self.throughput
         turns = self.turns
@@ -240,7 +207,7 @@ class CooperativeDispatcher:
             last = now
             if now >= deadline:
                 break
-        self._depth = 0
+        self.nesting.depth = 0
         turns.turns += count
         turns.busy_s += last - begun
         if ready and not self._pending:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from actors.counters import TurnCounters
 
-__all__ = ["SLOW_TURN_S", "Dispatcher", "Timer", "Turn", "TurnClock"]
+__all__ = ["NESTED", "SLOW_TURN_S", "Dispatcher", "Nesting", "Timer", "Turn", "TurnClock"]
 
 logger = logging.getLogger("actors")
 
 SLOW_TURN_S: Final = 0.1
 """A turn longer than this holds up everyone else on its thread and is told."""
+NESTED: Final = 8
+"""How deep turns may stand in one another; a chain of hand-offs ends there."""
 QUIET_S: Final = 1.0
 """Between two warnings of one dispatcher."""
 
@@ -39,6 +43,10 @@ class Dispatcher(Protocol):
     """Runs the turns of cells: each cell's one after the other, never two at once."""
 
     throughput: int
+    @property
+    def nesting(self) -> Nesting | None:
+        """For cells that run within the turn of another; None where two may run at once."""
+        ...
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -61,20 +69,42 @@ class Dispatcher(Protocol):
         """Whether blocking the calling thread would keep the cells from their turns."""
         ...
 
-    def enter(self) -> bool:
-        """Whether the calling thread may run a cell within its own turn, now; then it ``leave``s.
-
-        Never so where the turns of two cells may run at once.
-        """
-        ...
-
-    def leave(self, cell: Turn) -> None:
-        """What ``enter`` allowed is over."""
-        ...
-
     def counters(self) -> TurnCounters:
         """What it knows of its turns."""
         ...
+
+
+class Nesting:
+    """The turns under way on one dispatcher's thread, one within the other.
+
+    Args:
+        turns: counts those that stand in no other.
+    """
+
+    __slots__ = ("_began_at", "_turns", "depth", "thread")
+
+    def __init__(self, turns: TurnClock) -> None:
+        self.thread = threading.get_ident()
+        """The thread that runs the turns."""
+        self.depth = 0
+        self._turns = turns
+        self._began_at = 0.0
+
+    def began(self) -> None:
+        """A turn begins outside of any other: in a callback of the loop."""
+        self._began_at = time.monotonic()
+
+    def ended(self, cell: Turn) -> None:
+        """It is over."""
+        now = time.monotonic()
+        took = now - self._began_at
+        turns = self._turns
+        turns.turns += 1
+        turns.busy_s += took
+        if took > turns.longest_s:
+            turns.longest_s = took
+        if took > turns.slow_turn_s:
+            turns.was_slow(cell, took, now)
 
 
 class TurnClock:

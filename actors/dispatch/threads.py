@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 
 from actors.counters import TurnCounters
-from actors.dispatch.dispatcher import Timer, Turn, TurnClock
+from actors.dispatch.dispatcher import Nesting, Timer, Turn, TurnClock
 from actors.dispatch.timer_thread import timer_thread
 from actors.waiting import handling
 
@@ -41,6 +41,7 @@ class PoolDispatcher:
     """
 
     loop: asyncio.AbstractEventLoop | None = None
+    nesting: Nesting | None = None
 
     def __init__(
         self,
@@ -76,13 +77,6 @@ class PoolDispatcher:
     def owns_thread(self) -> bool:
         """Never: a blocked thread of the pool is replaced by another."""
         return False
-
-    def enter(self) -> bool:
-        """Never: the turns of two cells may run at once."""
-        return False
-
-    def leave(self, cell: Turn) -> None:
-        """Nothing was entered."""
 
     def schedule(self, cell: Turn) -> None:
         """Give ``cell`` a turn soon. Safe from any thread."""

@@ -43,6 +43,9 @@ logger = logging.getLogger("actors.link")
 PING_S: Final = 5.0
 SILENCE_S: Final = 20.0
 """A link on which nothing came for this long is closed and made again."""
+CONFIRM_S: Final = 0.002
+"""A confirmation waits so long for a frame that it can go with, unless half a window waits too: a
+system call for each would cost more than all else that is done for a frame."""
 ATTEMPTS: Final = 3
 """How often a frame may fail its owner before it is skipped."""
 LATER: Final = object()
@@ -110,7 +113,11 @@ class Link:
         """A number, and how often its frame failed."""
         self._paused = False
         self._flush_scheduled = False
-        self._confirm_scheduled = False
+        self._confirm: asyncio.Handle | None = None
+        """Comes when nothing is sent that the confirmation can go with."""
+        self._urgent = False
+        self._behind_messages = self._behind_size = 0
+        """Received since the last confirmation."""
         self._last_heard = 0.0
         self._ping: asyncio.TimerHandle | None = None
 
@@ -177,6 +184,8 @@ class Link:
             return
         parts = self._outbox.take(self._granted)
         if parts:
+            if self._confirmed < self._handled and not self._paused:
+                parts.append(self._confirmation())
             transport.write(b"".join(parts))
 
     # --- the connection ----------------------------------------------------------------------
@@ -289,6 +298,8 @@ class Link:
         counters.received_frames += 1
         counters.received_messages += frame.messages
         counters.received_bytes += len(frame.payload)
+        self._behind_messages += frame.messages
+        self._behind_size += len(frame.payload)
         if when is not LATER:
             self.handled(frame.sequence)
 
@@ -334,15 +345,38 @@ class Link:
         self._schedule_confirm()
 
     def _schedule_confirm(self) -> None:
-        if not self._confirm_scheduled and not self._paused:
-            self._confirm_scheduled = True
-            asyncio.get_running_loop().call_soon(self._send_confirm)
+        if self._paused or self._urgent:
+            return
+        window = self._window
+        self._urgent = (
+            2 * (self._handled - self._confirmed) >= window.frames
+            or 2 * self._behind_messages >= window.messages
+            or 2 * self._behind_size >= window.size
+        )
+        if self._urgent:
+            if self._confirm is not None:
+                self._confirm.cancel()
+            self._confirm = asyncio.get_running_loop().call_soon(self._send_confirm)
+        elif self._confirm is None:
+            loop = asyncio.get_running_loop()
+            self._confirm = loop.call_later(CONFIRM_S, self._send_confirm)
 
     def _send_confirm(self) -> None:
-        self._confirm_scheduled = False
-        if self._up and not self._paused and self._confirmed < self._handled:
-            self._confirmed = self._handled
-            self._write(CONFIRM, _encode(self._handled))
+        self._confirm, self._urgent = None, False
+        transport = self._connection.transport if self._connection else None
+        if (
+            self._up
+            and not self._paused
+            and self._confirmed < self._handled
+            and transport is not None
+            and not transport.is_closing()
+        ):
+            transport.write(self._confirmation())
+
+    def _confirmation(self) -> bytes:
+        self._confirmed = self._handled
+        self._behind_messages = self._behind_size = 0
+        return encode_frame(CONFIRM, 0, _encode(self._handled))
 
     def pause(self) -> None:
         """Confirm nothing more: the producer stops when its window is used up."""

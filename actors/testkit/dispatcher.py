@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from actors.counters import TurnCounters
-from actors.dispatch.dispatcher import Turn, TurnClock
+from actors.dispatch.dispatcher import Nesting, Turn, TurnClock
 from actors.testkit.clock import ManualClock, ManualTimer
 
 __all__ = ["SyncDispatcher"]
@@ -25,6 +25,8 @@ class SyncDispatcher:
     """
 
     loop: asyncio.AbstractEventLoop | None = None
+    nesting: Nesting | None = None
+    """None: a test runs the turns one by one."""
 
     def __init__(self, clock: ManualClock | None = None, *, throughput: int = 1) -> None:
         self.clock = clock or ManualClock()
@@ -54,13 +56,6 @@ class SyncDispatcher:
     def owns_thread(self) -> bool:
         """Whether the calling thread is the one that made the dispatcher."""
         return threading.get_ident() == self._thread
-
-    def enter(self) -> bool:
-        """Never: a test runs the turns one by one."""
-        return False
-
-    def leave(self, cell: Turn) -> None:
-        """Nothing was entered."""
 
     def counters(self) -> TurnCounters:
         """What it knows of its turns; they take no time here."""

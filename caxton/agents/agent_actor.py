@@ -116,7 +116,11 @@ class AgentActor(Actor):
             return True
         # Most handlers return at once; only the others are worth a look at their type.
         if type(result) is tuple or type(result) is list or not isinstance(result, Awaitable):
-            self._finish(handling, result)
+            try:
+                host.done(handling, result)
+            except CaxtonError as error:
+                # The handler worked; what it wants to send is out of range.
+                host.fail(handling, error)
         else:
             self._start(handling, result, traced)
         return True
@@ -143,13 +147,6 @@ class AgentActor(Actor):
             if not begun:
                 return
             waiting.pop()
-
-    def _finish(self, handling: Handling, sent: Sequence[Outgoing]) -> None:
-        try:
-            self.host.done(handling, sent)
-        except CaxtonError as error:
-            # The handler worked; what it wants to send is out of range.
-            self.host.fail(handling, error)
 
     def _start(
         self,
@@ -204,7 +201,10 @@ class AgentActor(Actor):
             since = host.under_way.pop(handling, None)
             if since is not None:
                 handling.took_s = asyncio.get_running_loop().time() - since
-        self._finish(handling, sent)
+        try:
+            host.done(handling, sent)
+        except CaxtonError as error:
+            host.fail(handling, error)
 
     def on_stop(self) -> None:
         """What is under way ends; it comes again."""

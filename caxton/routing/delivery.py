@@ -269,7 +269,7 @@ class Delivery:
             if self._suspects:
                 self.trials.ended(accepted, queue.shard)
             self._settled(accepted, outputs)
-            if queue.count or not queue.flying:
+            if queue.count or not (queue.flying or agent_id in self._agents):
                 self._go_on(queue, agent_id)
         else:
             self._settled(accepted, outputs)

@@ -10,10 +10,18 @@ import threading
 import time
 from typing import Any
 
+import pykka
 import pytest
-from actors_support import until
+from actors_support import Boom, cell_of, until
 
-from actors import Actor, ActorSystem, BlockingActor, CooperativeDispatcher, PoolDispatcher
+from actors import (
+    Actor,
+    ActorSystem,
+    BlockingActor,
+    CooperativeDispatcher,
+    PoolDispatcher,
+    RestartPolicy,
+)
 from actors.dispatch.dispatcher import TurnClock
 from actors.dispatch.timer_thread import TimerThread
 
@@ -23,6 +31,155 @@ class Where(Actor):
 
     def on_receive(self, message: Any) -> int:
         return threading.get_ident()
+
+
+class Stage(Actor):
+    """Writes down what it gets and hands it on."""
+
+    def __init__(self, name: str, seen: list[Any], following: Any = None) -> None:
+        super().__init__()
+        self.name = name
+        self.seen = seen
+        self.following = following
+
+    def on_receive(self, message: Any) -> Any:
+        self.seen.append((self.name, message))
+        if message == "boom":
+            raise Boom("on purpose")
+        if message == "wait":
+            return asyncio.sleep(0.01)
+        if self.following is not None:
+            self.following.hand(message)
+        return None
+
+
+class TestHand:
+    """Messages that are handled within the turn of who hands them on."""
+
+    async def test_idle_actors_handle_at_once_and_in_order(self) -> None:
+        """A chain of stages, from outside of any turn; each message the whole way."""
+        system = ActorSystem("t", dispatcher=CooperativeDispatcher())
+        seen: list[Any] = []
+        last = system.spawn(Stage, "last", seen)
+        first = system.spawn(Stage, "first", seen, last)
+        await asyncio.sleep(0)
+        for number in (1, 2):
+            first.hand(number)
+        assert seen == [("first", 1), ("last", 1), ("first", 2), ("last", 2)]
+        assert [one.handled for one in map(cell_of, (first, last))] == [2, 2]
+        assert cell_of(first).state == "idle"
+
+    async def test_what_waits_comes_first(self) -> None:
+        """A message to an actor that has one in its mailbox stands behind it."""
+        system = ActorSystem("t", dispatcher=CooperativeDispatcher())
+        seen: list[Any] = []
+        ref = system.spawn(Stage, "only", seen)
+        await asyncio.sleep(0)
+        ref.tell(1)
+        ref.hand(2)
+        assert seen == []
+        await until(lambda: len(seen) == 2)
+        ref.hand(3)
+        assert [message for _, message in seen] == [1, 2, 3]
+
+    async def test_an_actor_hands_to_itself_over_others_without_end(self) -> None:
+        """Who is in its turn gets it afterwards; a chain has an end; nothing is lost."""
+        system = ActorSystem("t", dispatcher=CooperativeDispatcher())
+        seen: list[Any] = []
+        following = None
+        for number in range(100):
+            following = system.spawn(Stage, str(number), seen, following)
+        ring = cell_of(following)
+        await asyncio.sleep(0)
+        following.hand("x")
+        assert 1 <= len(seen) < 100
+        await until(lambda: len(seen) == 100)
+        assert ring.handled == 1
+
+    async def test_a_failure_is_the_actors_and_not_the_senders(self) -> None:
+        """It is restarted with its mailbox, and the sender goes on."""
+        system = ActorSystem("t", dispatcher=CooperativeDispatcher())
+        letters: list[Any] = []
+        system.dead_letters.subscribe(letters.append)
+        seen: list[Any] = []
+        policy = RestartPolicy(min_backoff_s=0.01, random_factor=0.0)
+        ref = system.spawn(Stage, "weak", seen, restart=policy)
+        await asyncio.sleep(0)
+        ref.hand("boom")
+        ref.hand("after")
+        assert [letter.reason for letter in letters] == ["failed"]
+        assert seen == [("weak", "boom")]
+        await until(lambda: seen[-1] == ("weak", "after"))
+
+    async def test_an_async_handler_goes_on_in_a_task(self) -> None:
+        """What comes meanwhile waits for it."""
+        system = ActorSystem("t", dispatcher=CooperativeDispatcher())
+        seen: list[Any] = []
+        ref = system.spawn(Stage, "slow", seen)
+        await asyncio.sleep(0)
+        ref.hand("wait")
+        ref.hand("next")
+        assert seen == [("slow", "wait")]
+        await until(lambda: len(seen) == 2)
+
+    async def test_from_another_thread_and_to_a_pool_it_is_a_tell(self) -> None:
+        """Each actor runs where it always does."""
+        system = ActorSystem("t", dispatcher=CooperativeDispatcher())
+        here = threading.get_ident()
+        seen: list[int] = []
+
+        class There(Actor):
+            def on_receive(self, message: Any) -> None:
+                seen.append(threading.get_ident())
+
+        ref = system.spawn(There)
+        pooled = system.spawn(There, dispatcher=PoolDispatcher(2))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(ref.hand, 1)
+        await until(lambda: len(seen) == 1)
+        pooled.hand(1)
+        await until(lambda: len(seen) == 2)
+        assert seen[0] == here
+        assert seen[1] != here
+
+    async def test_a_stopped_actor_raises_and_its_own_stop_waits_for_the_end(self) -> None:
+        """As with tell."""
+        system = ActorSystem("t", dispatcher=CooperativeDispatcher())
+        seen: list[Any] = []
+
+        class Ends(Actor):
+            def on_receive(self, message: Any) -> None:
+                seen.append(message)
+                self.stop()
+
+        ref = system.spawn(Ends)
+        await asyncio.sleep(0)
+        ref.hand(1)
+        await until(lambda: not ref.is_alive())
+        with pytest.raises(pykka.ActorDeadError):
+            ref.hand(2)
+        assert seen == [1]
+
+    async def test_its_time_is_counted(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Outside of a turn it is one, and a slow one is told."""
+        dispatcher = CooperativeDispatcher(slow_turn_s=0.01)
+        system = ActorSystem("t", dispatcher=dispatcher)
+
+        class Busy(Actor):
+            def on_receive(self, message: Any) -> None:
+                ends = time.monotonic() + 0.02
+                while time.monotonic() < ends:
+                    pass
+
+        ref = system.spawn(Busy)
+        await asyncio.sleep(0)
+        before = dispatcher.counters()
+        ref.hand(1)
+        after = dispatcher.counters()
+        assert after.turns == before.turns + 1
+        assert after.busy_s >= before.busy_s + 0.02
+        assert after.longest_s >= 0.02
+        assert after.slow == before.slow + 1
 
 
 class TestOnThread:
