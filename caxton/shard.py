@@ -390,7 +390,12 @@ class Shard:
         if self._expire is not None:
             self._expire.cancel()
         self.health.close()
-        await self.roster.drain(timeout_s * 0.6)
+        loop = asyncio.get_running_loop()
+        drained = loop.time() + timeout_s * 0.6
+        await self.roster.drain(timeout_s * 0.5)
+        if self.directory.shards > 1:
+            # Other shards' agents have as long as these.
+            await self.router.delivery.returned(drained - loop.time())
         await self.router.close(timeout_s * 0.3)
         if self._message_log is not None:
             await self._message_log.close()

@@ -43,6 +43,7 @@ class Dispatcher(Protocol):
     """Runs the turns of cells: each cell's one after the other, never two at once."""
 
     throughput: int
+
     @property
     def nesting(self) -> Nesting | None:
         """For cells that run within the turn of another; None where two may run at once."""

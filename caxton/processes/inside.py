@@ -34,6 +34,14 @@ class _NoOthers:
         """Never called."""
         raise InternalError(reason=f"delivery to shard {shard} of a node with one")
 
+    def reachable(self, shard: int) -> bool:
+        """There is none."""
+        return False
+
+    def unanswered(self) -> int:
+        """Nothing is submitted to others."""
+        return 0
+
     def elsewhere(self, messages: Sequence[Message], done: Callable[[], None]) -> None:
         """Never called."""
         raise InternalError(reason="a conversation of another shard in a node with one")

@@ -184,6 +184,16 @@ class Peers:
         """Have another shard's agent handle a message; before its link is up, it waits there."""
         self._by_number(shard).outbound.deliver(accepted)
 
+    def reachable(self, shard: int) -> bool:
+        """Whether the link to a shard is up."""
+        peer = self._peers.get(shard_name(shard))
+        return peer is not None and peer.link.up
+
+    def unanswered(self) -> int:
+        """Submissions to other shards whose links are up."""
+        shards = (peer for peer in self._peers.values() if peer.number is not None)
+        return sum(len(peer.submitter) for peer in shards if peer.link.up)
+
     def _by_number(self, shard: int) -> Peer:
         name = shard_name(shard)
         found = self._peers.get(name)

@@ -9,6 +9,7 @@ waits, up to a limit, until the agent is back.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from caxton.agents.directory import Directory
@@ -41,6 +42,8 @@ MOVES = (AgentNotFound, AgentNotResponding, AgentOffline, CircuitOpen, QueueFull
 """What ails the provider and not the message: another provider is asked."""
 PAST_S = 0.05
 """A retry comes so much later than the breaker lets one through, so that it finds it so."""
+RETURN_S = 0.02
+"""Between two looks, at the end, whether other shards still have something."""
 LOOK_S = 1.0
 """Between two looks whether an agent that was out of service is back. The registry tells too."""
 
@@ -107,6 +110,8 @@ class Delivery:
         self._other = other
         self.loads = Loads(self._queues, window)
         self._remote_flying: dict[int, dict[int, Accepted]] = {}
+        self._ending = False
+        self._came_back = asyncio.Event()
         self._stopped, self._suspects = self.retries.lanes, self.trials.lanes
 
     def deliver(self, accepted: Accepted, agent_id: bytes) -> None:
@@ -178,6 +183,9 @@ class Delivery:
                 error = AgentNotFound(agent=text, near=self._directory.near(text))
                 accepted.failed(error, "")
             return
+        if self._ending:
+            # Who comes next at this journal delivers it.
+            return
         self._remote_flying.setdefault(shard, {})[accepted.sequence] = accepted
         self._remote.deliver(shard, accepted)
 
@@ -190,7 +198,33 @@ class Delivery:
         found = flying.get(sequence)
         if found is None or found.message.message_id != message_id:
             return None
+        if self._ending:
+            self._came_back.set()
         return flying.pop(sequence)
+
+    async def returned(self, timeout_s: float) -> bool:
+        """Send nothing more to other shards, and wait for what they have; whether all came back.
+
+        What is handled there and not marked here would be handled again after the next start.
+        """
+        self._ending = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while self._remote.unanswered() or any(
+            flying and self._remote.reachable(shard)
+            for shard, flying in self._remote_flying.items()
+        ):
+            left_s = deadline - loop.time()
+            if left_s <= 0:
+                return False
+            self._came_back.clear()
+            try:
+                async with asyncio.timeout(min(left_s, RETURN_S)):
+                    await self._came_back.wait()
+            except TimeoutError:
+                # A link may be down since, or a submission answered.
+                continue
+        return True
 
     def resend(self, shard: int) -> int:
         """Deliver again what ``shard`` lost when its process died."""

@@ -23,3 +23,11 @@ class RemoteShards(Protocol):
     def deliver(self, shard: int, accepted: Accepted) -> None:
         """Have the agent's shard handle it; the outcome comes back as done or failed."""
         ...
+
+    def reachable(self, shard: int) -> bool:
+        """Whether an outcome can come from a shard now."""
+        ...
+
+    def unanswered(self) -> int:
+        """Submissions to shards that can be reached, of which the outcome is to come."""
+        ...

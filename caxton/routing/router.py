@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from actors import Actor, ActorSystem
 from caxton.agents.directory import Directory, system_identity
 from caxton.config import Config
+from caxton.conversations.conversation import OpenConversation
 from caxton.conversations.open import LAG, OpenConversations
 from caxton.conversations.record import ConversationRecord
 from caxton.conversations.timeouts import Timeouts
@@ -46,6 +48,9 @@ __all__ = ["Router", "RouterActor"]
 
 logger = logging.getLogger("caxton.routing")
 
+CAREFUL_S = 5.0
+"""How long after a start that followed a death messages are passed on only once they are in the
+journal: those who sent what killed the process send it again, as soon as there is another."""
 DEDUPE_WINDOW = 125_000
 """Message ids per generation that a shard remembers; two generations are kept."""
 
@@ -182,6 +187,11 @@ class Router:
         self.waiters = Waiters(journal, self.conversations.peek)
         self.timeouts = Timeouts(self.node, wall_ms, self.conversations.peek, self._say)
         self._owed = Owed()
+        self._held: deque[tuple[OpenConversation, Accepted]] | None = None
+        """After a start: what is passed on once it is in the journal, with what is known of it.
+        What killed the process before comes again, from the journal or from who sent it; only by
+        its number there is it found out. None when the process has lived for a while."""
+        self._careful_until = -math.inf
         self._routed: list[int] = []
         """How long messages took to their agents since the last commit, in microseconds."""
 
@@ -257,7 +267,10 @@ class Router:
             trace = self._trace(accepted, now)
             trace.admitted()
             self._owed.traces.append(trace)
-        conversation.hand(accepted)
+        if self._held is None:
+            conversation.hand(accepted)
+        else:
+            self._held.append((conversation, accepted))
 
     def _trace(self, accepted: Accepted, since: float) -> Trace:
         accepted.sampled = True
@@ -398,12 +411,25 @@ class Router:
             origin.replied(raw, message)
         for begin in owed.trials:
             begin()
+        if self._held is not None:
+            self._hand_on(batch.first + len(batch.messages))
         for question in owed.lookups:
             found = self.waiters.look_up(question)
             if found is not None:
                 found[0].replied(found[1], found[2])
         if self.conversations.unfinished:
             self.commit.kick()
+
+    def _hand_on(self, following: int) -> None:
+        """Pass on what was held, as far as it is in the journal: all before ``following``."""
+        held = self._held
+        while held and held[0][1].sequence < following:
+            conversation, accepted = held.popleft()
+            if conversation.ref is not None:
+                # In a turn of its own: there may be many, and what is owed leaves before.
+                conversation.ref.tell(accepted)
+        if not held and self._clock() >= self._careful_until:
+            self._held = None
 
     # --- recover -----------------------------------------------------------------------------
 
@@ -422,9 +448,13 @@ class Router:
         for raw in self.journal.newest(2 * DEDUPE_WINDOW):
             self.admission.recent.add(decode(raw).message_id)
         recovered = self.journal.recover()
+        held: deque[tuple[OpenConversation, Accepted]] = deque()
         for sequence, raw in recovered.replay:
             self.conversations.replay(decode(raw), sequence)
         now, now_ms = self._clock(), self.now_ms()
+        self._held = held
+        if recovered.died:
+            self._careful_until = now + CAREFUL_S
         for sequence, raw in recovered.pending:
             message = decode(raw)
             conversation = self.conversations.get(message)
@@ -436,9 +466,7 @@ class Router:
             if accepted.take_up(recovered):
                 self.journal.retry(sequence, accepted.retry_record(accepted.due))
             conversation.told += 1
-            if conversation.ref is not None:
-                # Not at once: the links to other shards are not there yet.
-                conversation.ref.tell(accepted)
+            held.append((conversation, accepted))
         self.commit.kick()
         if recovered.pending:
             logger.info("recovered %d pending messages", len(recovered.pending))

@@ -280,6 +280,7 @@ class Journal:
         raw_state = self._env.read("meta", b"state")
         last = self._last
         died = raw_state is not None and not last.closed
+        self._put_state(msgspec.structs.replace(last, closed=False))
         return Recovered(pending, replay, retries, last.trial if died else 0, died)
 
     def newest(self, count: int) -> list[bytes]:
@@ -414,8 +415,10 @@ class Journal:
     def close(self) -> None:
         """Say that this run ended in good order, flush and close."""
         if self._env.read("meta", b"state") is not None:
-            state = msgspec.structs.replace(self._last, trial=0, closed=True)
-            with storage_errors(self.name), self._env.begin(write=True) as txn:
-                txn.put(b"state", self._encode(state), db=self._env.tables["meta"])
+            self._put_state(msgspec.structs.replace(self._last, trial=0, closed=True))
         self.sync()
         self._env.close()
+
+    def _put_state(self, state: State) -> None:
+        with storage_errors(self.name), self._env.begin(write=True) as txn:
+            txn.put(b"state", self._encode(state), db=self._env.tables["meta"])

@@ -187,6 +187,8 @@ class Engine:
             cell.suspended = True
         for host in self.shard.roster.hosts.values():
             host.work.waiting.clear()
+            for task in list(host.work.tasks):
+                task.cancel()
         self.shard.journal._env.close()
         if self.shard._expire is not None:
             self.shard._expire.cancel()

@@ -153,3 +153,35 @@ def test_later_messages_of_a_suspects_conversation_stand_behind_it() -> None:
     trials.ended(behind, 0)
     trials.ended(elsewhere, 1)
     assert not trials
+
+
+async def test_after_a_death_messages_are_passed_on_once_they_are_in_the_journal(
+    make_engine: Make,
+) -> None:
+    """In order with what comes meanwhile; when the process has lived for a while, at once again."""
+    order: list[tuple[str, int]] = []
+
+    def work(message: Message, context: Any) -> tuple[Outgoing, ...]:
+        order.append((message.text, engine.shard.router.commit.commits))
+        return ()
+
+    engine = make_engine({"work": work})
+    conversation = new_id()
+    engine.submit(engine.message("work", content="first", conversation_id=conversation))
+    await engine.settled()
+    await engine.crash()
+    router = engine.shard.router
+    await engine.until(lambda: router.commit.commits or not router.journal.open)
+    for text in ("a", "b"):
+        engine.submit(engine.message("work", content=text, conversation_id=conversation))
+        await asyncio.sleep(0)
+    await engine.settled()
+    assert [text for text, _ in order] == ["first", "a", "b"]
+    assert all(commits for _, commits in order[1:])
+    router._careful_until = 0.0
+    engine.submit(engine.message("work", content="c", conversation_id=conversation))
+    await engine.settled()
+    before = router.commit.commits
+    engine.submit(engine.message("work", content="d", conversation_id=conversation))
+    assert order[-1] == ("d", before)
+    await engine.settled()
