@@ -201,7 +201,7 @@ def main() -> int:
         print(json.dumps({"benchmark": "actors", "machine": machine(), "figures": runner.figures,
                           "marks": runner.marks}))  # fmt: skip
         return 0
-    show("actor runtime", runner.rows, as_json=False, claims=claims(runner))
+    show("actor runtime", runner.rows, arguments, claims=claims(runner))
     return 0
 
 

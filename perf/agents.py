@@ -111,7 +111,7 @@ def main() -> None:
     count = given.agents or (500 if given.quick else 10_000)
     repeats = 1 if given.quick else given.repeats
     rows = [repeat(repeats, lambda: alone(count))]
-    show("agents", rows, as_json=given.json, claims=["goals: < 50 ms alone, < 20 kB each"])
+    show("agents", rows, given, claims=["goals: < 50 ms alone, < 20 kB each"])
 
 
 if __name__ == "__main__":

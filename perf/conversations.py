@@ -125,7 +125,7 @@ def main() -> None:
     count = given.conversations or (10_000 if given.quick else 100_000)
     repeats = 1 if given.quick else given.repeats
     rows = [repeat(repeats, partial(alone, count, protocol)) for protocol in (None, "fipa-request")]
-    show("conversations", rows, as_json=given.json, claims=["goals: < 4 kB each, < 400 MB"])
+    show("conversations", rows, given, claims=["goals: < 4 kB each, < 400 MB"])
 
 
 if __name__ == "__main__":

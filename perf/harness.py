@@ -9,6 +9,7 @@ import platform
 import shutil
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,24 @@ def options(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a short run, for CI")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--save", type=Path, help="the same in a file, for perf/compare.py")
     parser.add_argument("--repeats", type=int, default=3, help="runs whose median is shown")
     return parser
+
+
+def pace_ns() -> float:
+    """What one turn of a fixed loop of Python takes just now, in nanoseconds.
+
+    Machines differ by a factor of three, and a shared one differs from itself: figures of two runs
+    compare by their ratio to this.
+    """
+    best = float("inf")
+    for _ in range(5):
+        total, started = 0, time.perf_counter()
+        for number in range(100_000):
+            total += number
+        best = min(best, (time.perf_counter() - started) / 100_000)
+    return best * 1e9
 
 
 def machine() -> dict[str, Any]:
@@ -32,6 +49,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "cores": len(os.sched_getaffinity(0)),
         "load_1m": round(os.getloadavg()[0], 2),
+        "loop_ns": round(pace_ns(), 1),
     }
 
 
@@ -46,12 +64,17 @@ def quantile(values: Sequence[float], q: float) -> float:
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
 
 
-def show(title: str, rows: list[dict[str, Any]], *, as_json: bool, claims: list[str]) -> None:
-    """Print rows as a table, or all of it as JSON."""
-    if as_json:
-        print(json.dumps({"benchmark": title, "machine": machine(), "rows": rows}))
-        return
+def show(
+    title: str, rows: list[dict[str, Any]], given: argparse.Namespace, *, claims: list[str]
+) -> None:
+    """Print rows as a table, or all of it as JSON; save them when that was asked for."""
     where = machine()
+    everything = json.dumps({"benchmark": title, "machine": where, "rows": rows}, indent=1)
+    if given.save is not None:
+        given.save.write_text(everything + "\n")
+    if given.json:
+        print(everything)
+        return
     table = Table(title=title, caption=f"{where}", header_style="bold")
     for name in rows[0]:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
@@ -70,8 +93,11 @@ def scratch(prefix: str) -> Path:
 
 
 def repeat(times: int, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Run several times; the median of every number."""
-    runs = [run() for _ in range(times)]
+    """Run several times; the median of every number, and of the machine's pace meanwhile."""
+    runs = []
+    for _ in range(times):
+        before = pace_ns()
+        runs.append(run() | {"loop ns": (before + pace_ns()) / 2})
     merged = dict(runs[0])
     for name, value in merged.items():
         if isinstance(value, float):

@@ -220,7 +220,7 @@ def main() -> None:
             count = 50_000 if key == "rabbitmq" else 300_000
             row = repeat(repeats, lambda key=key, count=count: peer_row(key, count, SIZE))
             rows.append({name: row.get(name, 0.0) for name in rows[0]})
-    show("route", rows, as_json=given.json, claims=claims(rows, flush))
+    show("route", rows, given, claims=claims(rows, flush))
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def main() -> None:
         repeat(repeats, partial(run, count, max(100, count // 10), killed))
         for killed in (False, True)
     ]
-    show("start", rows, as_json=given.json, claims=["goal: serving in < 5 s"])
+    show("start", rows, given, claims=["goal: serving in < 5 s"])
 
 
 def run(count: int, conversations: int, killed: bool) -> dict[str, Any]:
