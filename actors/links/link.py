@@ -116,6 +116,8 @@ class Link:
         self._confirm: asyncio.Handle | None = None
         """Comes when nothing is sent that the confirmation can go with."""
         self._urgent = False
+        self._went_along = False
+        """Whether a confirmation went with a frame since the timer was set."""
         self._behind_messages = self._behind_size = 0
         """Received since the last confirmation."""
         self._last_heard = 0.0
@@ -186,6 +188,7 @@ class Link:
         if parts:
             if self._confirmed < self._handled and not self._paused:
                 parts.append(self._confirmation())
+                self._went_along = True
             transport.write(b"".join(parts))
 
     # --- the connection ----------------------------------------------------------------------
@@ -362,7 +365,14 @@ class Link:
             self._confirm = loop.call_later(CONFIRM_S, self._send_confirm)
 
     def _send_confirm(self) -> None:
-        self._confirm, self._urgent = None, False
+        self._confirm = None
+        if self._went_along and not self._urgent:
+            # What came after that waits for its own time.
+            self._went_along = False
+            if self._confirmed < self._handled:
+                self._schedule_confirm()
+            return
+        self._urgent = self._went_along = False
         transport = self._connection.transport if self._connection else None
         if (
             self._up
