@@ -22,18 +22,19 @@ COUNTS = ("shards",)
 """Numbers that tell rows from each other."""
 
 
-def read(file: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The rows of a file by what tells them from each other."""
-    rows = json.loads(file.read_text())["rows"]
-    return {
+Rows = dict[tuple[Any, ...], dict[str, Any]]
+
+
+def read(file: Path) -> tuple[str, Rows]:
+    """The name of a benchmark, and its rows by what tells them from each other."""
+    saved = json.loads(file.read_text())
+    return saved["benchmark"], {
         tuple(value for name, value in row.items() if isinstance(value, str) or name in COUNTS): row
-        for row in rows
+        for row in saved["rows"]
     }
 
 
-def ratios(
-    before: dict[tuple[Any, ...], dict[str, Any]], now: dict[tuple[Any, ...], dict[str, Any]]
-) -> list[tuple[str, str, float, float, float]]:
+def ratios(before: Rows, now: Rows) -> list[tuple[str, str, float, float, float]]:
     """Row, column, cost before, cost now, and their ratio at the same pace."""
     found = []
     for key, row in now.items():
@@ -55,15 +56,17 @@ def main() -> int:
         "--tolerance", type=float, default=0.3, help="how much more a row may cost, as a share"
     )
     given = parser.parse_args()
-    found = ratios(read(given.before), read(given.now))
-    table = Table(title=f"{given.now.stem}: costs beside {given.before}", header_style="bold")
-    for name in ("row", "column", "before", "now", "ratio at the same pace", ""):
-        table.add_column(name, justify="left" if name in ("row", "column", "") else "right")
+    _, before = read(given.before)
+    name, now = read(given.now)
+    found = ratios(before, now)
+    table = Table(title=f"{name}: costs beside {given.before.name}", header_style="bold")
+    for title in ("row", "column", "before", "now", "ratio at the same pace", ""):
+        table.add_column(title, justify="left" if title in ("row", "column", "") else "right")
     worse = 0
-    for row, name, old, new, ratio in found:
+    for row, column, old, new, ratio in found:
         slower = ratio > 1 + given.tolerance
         worse += slower
-        table.add_row(row, name, f"{old:,.1f}", f"{new:,.1f}", f"{ratio:.2f}", "worse" * slower)
+        table.add_row(row, column, f"{old:,.1f}", f"{new:,.1f}", f"{ratio:.2f}", "worse" * slower)
     Console(width=140).print(table)
     if not found:
         print("no row is in both files", file=sys.stderr)

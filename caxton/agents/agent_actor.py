@@ -23,6 +23,9 @@ __all__ = ["AgentActor"]
 
 logger = logging.getLogger("caxton.agents")
 
+AT_ONCE = 64
+"""Messages that are begun without letting others have their turn."""
+
 
 class _Context(msgspec.Struct, eq=False, gc=False):
     """What a behaviour may ask while it handles one message."""
@@ -84,25 +87,28 @@ class AgentActor(Actor):
         else:
             self._begin(handling)
 
-    def _begin(self, handling: Handling) -> bool:
-        """Handle a message now, in a task when it takes time; False when there is no room."""
+    def _has_room(self, message: Message) -> bool:
+        """Whether one more message may be in handling."""
+        busy = self._busy
+        return not busy or len(busy) < self.host.pick(message).behaviour.concurrency
+
+    def _begin(self, handling: Handling) -> None:
+        """Handle a message now, in a task when it takes time. There is room for it."""
         host = self.host
         if self._held and host.postponed(handling):
-            return True
+            return
         message = handling.message
         if message.reply_by is not None or message.delivery_options.timeout_ms is not None:
             late = overdue(message, now_ms())
             if late is not None:
                 host.expired(handling, late)
-                return True
+                return
         version = host.pins.get(message.conversation_id) or host.pick(message)
         behaviour = version.behaviour
-        if self._busy and len(self._busy) >= behaviour.concurrency:
-            return False
         traced = self._traced(handling) if handling.sampled else None
         if not version.started:
             self._start(handling, None, traced)
-            return True
+            return
         try:
             context = _Context(host, message, handling.delivery_count)
             result = (
@@ -113,7 +119,7 @@ class AgentActor(Actor):
         except Exception as error:
             if isinstance(host.fail(handling, error), AgentFailed):
                 raise
-            return True
+            return
         # Most handlers return at once; only the others are worth a look at their type.
         if type(result) is tuple or type(result) is list or not isinstance(result, Awaitable):
             try:
@@ -123,7 +129,6 @@ class AgentActor(Actor):
                 host.fail(handling, error)
         else:
             self._start(handling, result, traced)
-        return True
 
     def _traced(self, handling: Handling) -> contextvars.Context:
         """A sampled message begins: what the agent's own code traces goes below its span."""
@@ -133,20 +138,32 @@ class AgentActor(Actor):
 
     def _begin_waiting(self) -> None:
         """Begin what waits and has room, by priority."""
-        waiting = self._waiting
-        while not self.host.down:
-            handling = waiting.first(self._busy)
-            if handling is None:
-                return
-            try:
-                begun = self._begin(handling)
-            except Exception as error:  # noqa: BLE001 - the agent's own failure; it restarts
+        work, waiting = self._work, self._waiting
+        if work.beginning:
+            # The end of one made room, and who came into it is begun in its turn.
+            return
+        work.beginning = True
+        left = AT_ONCE
+        try:
+            while not self.host.down:
+                if left <= 0 and not self._held:
+                    # What is behind a message that comes again goes back all at once: were it to
+                    # come again meanwhile, it would find some of them before it.
+                    asyncio.get_running_loop().call_soon(work.go_on)
+                    return
+                left -= 1
+                handling = waiting.first(self._busy)
+                if handling is None or not self._has_room(handling.message):
+                    return
+                # Before it is begun: its end may bring others, which change who is first.
                 waiting.pop()
-                self._crash(error)
-                return
-            if not begun:
-                return
-            waiting.pop()
+                try:
+                    self._begin(handling)
+                except Exception as error:  # noqa: BLE001 - the agent's own failure; it restarts
+                    self._crash(error)
+                    return
+        finally:
+            work.beginning = False
 
     def _start(
         self,

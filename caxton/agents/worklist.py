@@ -25,7 +25,7 @@ def _nothing() -> None:
 class Worklist:
     """The messages that one agent has begun, has waiting, and gets again."""
 
-    __slots__ = ("arrived", "begin", "busy", "held", "tasks", "waiting")
+    __slots__ = ("arrived", "begin", "beginning", "busy", "held", "tasks", "waiting")
 
     def __init__(self) -> None:
         self.busy: set[bytes] = set()
@@ -36,6 +36,8 @@ class Worklist:
         self.tasks: set[asyncio.Task[None]] = set()
         self.begin: Callable[[], None] = _nothing
         """Begins what waits, in the actor that runs now."""
+        self.beginning = False
+        """Whether what waits is being begun just now."""
         self.held: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         """Conversations with messages that come again: the number of the earliest, and its id with
         which of its failures it was. Who was told of one failure may not pass after the next."""
@@ -52,6 +54,10 @@ class Worklist:
         """A conversation is not in handling any more."""
         self.busy.discard(conversation)
         self.waiting.free(conversation)
+        self.begin()
+
+    def go_on(self) -> None:
+        """Begin what still waits, in whichever actor runs by now."""
         self.begin()
 
     def hold(self, handling: Handling) -> None:

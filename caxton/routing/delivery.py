@@ -38,6 +38,8 @@ from caxton.types import format_id
 
 __all__ = ["Delivery"]
 
+AT_ONCE = 128
+"""Messages that waited for an agent and are handled without letting others have their turn."""
 MOVES = (AgentNotFound, AgentNotResponding, AgentOffline, CircuitOpen, QueueFull)
 """What ails the provider and not the message: another provider is asked."""
 PAST_S = 0.05
@@ -273,15 +275,26 @@ class Delivery:
             # An agent that gives a message back at once came here again.
             return
         queue.sending = True
+        left = AT_ONCE
         try:
-            while queue.count and queue.flying < queue.window:
+            while queue.count and queue.flying < queue.window and left:
                 following = self._waiting.take(queue, agent_id)
                 if following is None:
                     continue
+                flying = queue.flying
                 queue.flying += 1
                 self._send(following, agent_id, queue.shard)
+                # Those that take their time are as many as the window has room for.
+                left -= queue.flying <= flying
         finally:
             queue.sending = False
+        if not left:
+            queue.sending = True
+            asyncio.get_running_loop().call_soon(self._fill_on, queue, agent_id)
+
+    def _fill_on(self, queue: AgentQueue, agent_id: bytes) -> None:
+        queue.sending = False
+        self._go_on(queue, agent_id)
 
     def done(self, accepted: Accepted, outputs: Sequence[Message]) -> None:
         """The agent handled it."""

@@ -20,8 +20,17 @@ KEPT = 20_000
 class AgentQueue:
     """What one agent has, and what waits for it."""
 
-    __slots__ = ("count", "failures", "flying", "offline", "room", "sending", "shard", "waiting",
-                 "window")  # fmt: skip
+    __slots__ = (
+        "_waiting",
+        "count",
+        "failures",
+        "flying",
+        "offline",
+        "room",
+        "sending",
+        "shard",
+        "window",
+    )  # fmt: skip
 
     def __init__(self, room: int, shard: int = 0) -> None:
         self.shard = shard
@@ -33,11 +42,18 @@ class AgentQueue:
         """Messages that may be with the agent at once; 0 while it is out of service."""
         self.count = 0
         """Messages that wait."""
-        self.waiting: Backlog[Accepted | int] = Backlog(MessagePriority.NORMAL)
+        self._waiting: Backlog[Accepted | int] | None = None
         self.failures = 0
         self.offline = False
         self.sending = False
-        """Whether what waits is being sent just now."""
+        """Whether what waits is being sent just now, or will be in a moment."""
+
+    @property
+    def waiting(self) -> Backlog[Accepted | int]:
+        """What waits, in its order. Made when something does: most agents keep up."""
+        if self._waiting is None:
+            self._waiting = Backlog(MessagePriority.NORMAL)
+        return self._waiting
 
 
 class Waiting:

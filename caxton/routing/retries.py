@@ -18,6 +18,8 @@ from caxton.routing.due import Due
 
 __all__ = ["LONGEST_S", "Lane", "Retries", "Retrying"]
 
+AT_ONCE = 128
+"""Messages of a lane that go on without letting others have their turn."""
 JITTER = 0.2
 MAX_DELAY_S = 30.0
 LONGEST_S = MAX_DELAY_S * (1 + JITTER)
@@ -112,7 +114,15 @@ class Retries:
         if lane is None or lane.turn != turn:
             return
         del self.lanes[key]
-        for accepted in lane.waiting:
+        for number, accepted in enumerate(lane.waiting):
+            if number == AT_ONCE and key not in self.lanes:
+                # The others may be handled at once too, and everyone else has to wait for that.
+                lane.waiting = lane.waiting[number:]
+                self.lanes[key] = lane
+                self._turn += 1
+                lane.turn = self._turn
+                self._due.add(0.0, (key, lane.turn))
+                return
             accepted.delivery_count += 1
             self._deliver(accepted, key[1])
 

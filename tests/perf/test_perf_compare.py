@@ -53,7 +53,11 @@ def test_files_without_a_row_in_common_are_refused(tmp_path: Path) -> None:
     """A comparison of nothing is no comparison."""
     before = saved(tmp_path, "before.json", 10.0, 20.0)
     now = tmp_path / "now.json"
-    now.write_text(json.dumps({"rows": [{"mode": "other", "us/msg": 1.0, "loop ns": 20.0}]}))
+    now.write_text(
+        json.dumps(
+            {"benchmark": "route", "rows": [{"mode": "other", "us/msg": 1.0, "loop ns": 20.0}]}
+        )
+    )
     done = subprocess.run(
         [sys.executable, str(ROOT / "perf" / "compare.py"), str(before), str(now)],
         capture_output=True,

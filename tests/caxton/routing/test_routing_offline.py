@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from caxton.errors import AgentFileInvalid
 from caxton.message import DeliveryOptions, Message
 from caxton.routing import delivery as delivery_module
+from caxton.routing.delivery import AT_ONCE
 from caxton.storage.registry import AgentRecord
 from caxton.types import MessagePriority, new_id
 
@@ -92,6 +93,33 @@ async def test_messages_wait_by_priority_until_the_agent_is_back(make_engine: Ma
     assert handled == ["CRITICAL", "HIGH", "NORMAL", "LOW"]
     assert delivery.loads.offline == 0
     assert engine.shard.journal.dead_letters == 0
+
+
+async def test_an_agent_that_is_back_lets_others_have_their_turn(make_engine: Make) -> None:
+    """A thousand waiting messages are handled a part at a time, in order and each once."""
+    handled: list[str] = []
+    engine = make_engine({"work": work(handled)})
+    switch = take_down(engine, "work")
+    conversation = new_id()
+    texts = [str(number) for number in range(1_000)]
+    engine.submit(
+        *(engine.message("work", content=one, conversation_id=conversation) for one in texts)
+    )
+    delivery = engine.shard.router.delivery
+    await engine.until(lambda: delivery.loads.offline == 1_000)
+    parts: list[int] = []
+
+    def look() -> None:
+        parts.append(len(handled) - sum(parts))
+        if len(handled) < len(texts):
+            asyncio.get_running_loop().call_soon(look)
+
+    switch.on = True
+    switch.change("work")
+    look()
+    await engine.settled()
+    assert handled == texts
+    assert max(parts) <= 2 * AT_ONCE
 
 
 async def test_the_queue_of_an_agent_out_of_service_is_bounded(make_engine: Make) -> None:

@@ -541,3 +541,23 @@ def test_recent_ids_are_bounded_and_never_forget_the_newest() -> None:
     assert all(one in recent for one in ids[-100:])
     assert ids[0] not in recent
     assert len(recent) <= 200
+
+
+async def test_messages_that_wait_for_a_slow_start_are_handled_once_and_in_order(
+    make_engine: Make,
+) -> None:
+    """The end of one makes room for others while the next one is begun."""
+    handled: list[str] = []
+
+    def work(message: Message, context: Any) -> tuple[Outgoing, ...]:
+        handled.append(message.text)
+        return reply("done")
+
+    engine = make_engine({"work": work}, limits_agent_queue=10)
+    conversation = new_id()
+    texts = [str(number) for number in range(200)]
+    engine.submit(
+        *(engine.message("work", content=one, conversation_id=conversation) for one in texts)
+    )
+    await engine.settled()
+    assert handled == texts

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caxton.agents.behaviour import Outgoing
-from caxton.errors import ModelUnavailable
+from caxton.errors import AgentNotResponding, ModelUnavailable
 from caxton.message import DeliveryOptions, Message
 from caxton.routing import delivery
-from caxton.routing.retries import MAX_DELAY_S, Retries, Retrying
+from caxton.routing.retries import AT_ONCE, MAX_DELAY_S, Retries, Retrying
 from caxton.types import new_id
 
 Make = Callable[..., Engine]
@@ -200,3 +200,35 @@ def test_delays_grow_to_a_bound() -> None:
     retries = Retries(Retrying(100), lambda accepted, agent_id: None)
     for attempts, expected in ((1, 0.1), (2, 0.2), (4, 0.8), (30, MAX_DELAY_S)):
         assert expected * 0.79 < retries.delay_s(attempts) < expected * 1.21
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_long_lane_that_goes_on_lets_others_have_their_turn(make_engine: Make) -> None:
+    """What stood behind a retry is handled a part at a time, in order and each once."""
+    handled: list[str] = []
+    failed: list[str] = []
+
+    def work(message: Message, context: Any) -> tuple[Outgoing, ...]:
+        if message.text == "0" and not failed:
+            failed.append(message.text)
+            raise AgentNotResponding(agent="work", state="away")
+        handled.append(message.text)
+        return ()
+
+    engine = make_engine({"work": work})
+    conversation = new_id()
+    texts = [str(number) for number in range(700)]
+    parts: list[int] = []
+
+    def look() -> None:
+        parts.append(len(handled) - sum(parts))
+        if len(handled) < len(texts):
+            asyncio.get_running_loop().call_soon(look)
+
+    engine.submit(
+        *(engine.message("work", content=one, conversation_id=conversation) for one in texts)
+    )
+    look()
+    await engine.settled()
+    assert handled == texts
+    assert max(parts) <= 2 * AT_ONCE
