@@ -82,6 +82,8 @@ class AgentActor(Actor):
         if type(handling) is _Crash:
             raise handling.error
         if self._busy or self._waiting:
+            if self._held and self.host.postponed(handling):
+                return
             self._work.push(handling)
             self._begin_waiting()
         else:
@@ -146,9 +148,7 @@ class AgentActor(Actor):
         left = AT_ONCE
         try:
             while not self.host.down:
-                if left <= 0 and not self._held:
-                    # What is behind a message that comes again goes back all at once: were it to
-                    # come again meanwhile, it would find some of them before it.
+                if not left:
                     asyncio.get_running_loop().call_soon(work.go_on)
                     return
                 left -= 1

@@ -271,6 +271,15 @@ class AgentHost:
         """A message was not begun and goes back, to come again."""
         self.work.hold(handling)
         self._give_back(handling, error, "")
+        self._postpone_later(handling.message.conversation_id)
+
+    def _postpone_later(self, conversation: bytes) -> None:
+        """What waits behind a message that comes again goes back too, at once: were it to come
+        again meanwhile, it would find some of them before it."""
+        work = self.work
+        for handling in work.waiting.take(conversation):
+            if not self.postponed(handling):
+                work.push(handling)
 
     def _give_back(self, handling: Handling, failure: CaxtonError, text: str) -> bool:
         if self._inside.pop(handling, _ABSENT) is _ABSENT:
@@ -347,6 +356,7 @@ class AgentHost:
             self.work.hold(handling)
             self.failed += 1
             self._give_back(handling, failure, text)
+            self._postpone_later(handling.message.conversation_id)
         return failure
 
     def expired(self, handling: Handling, error: CaxtonError) -> None:

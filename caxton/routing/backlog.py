@@ -93,6 +93,13 @@ class Ranked(Generic[T]):
         for token in self._parked.pop(conversation, ()):
             heapq.heappush(self._heap, token)
 
+    def take(self, conversation: bytes) -> list[T]:
+        """Take all items of a conversation, in order."""
+        chain = self._chains.pop(conversation, ())
+        self._parked.pop(conversation, None)
+        self._count -= len(chain)
+        return [item for _, _, item in chain]
+
     def clear(self) -> list[T]:
         """Take all items, each conversation's in order."""
         items = [item for chain in self._chains.values() for _, _, item in chain]

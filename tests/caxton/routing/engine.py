@@ -88,6 +88,7 @@ class Engine:
         folder: Path,
         agents: dict[str, Handler],
         tracing: Callable[[Directory], Tracing] = lambda directory: OFF,
+        concurrency: int = 8,
         **settings: Any,
     ) -> None:
         self.folder = folder
@@ -104,6 +105,7 @@ class Engine:
         self.reference = 0
         self.submitted = 0
         self.tracing = tracing
+        self.concurrency = concurrency
         self.shard = self._shard()
 
     def _shard(self) -> Shard:
@@ -138,7 +140,7 @@ class Engine:
         return shard
 
     def _load(self, record: AgentRecord) -> Fake:
-        fake = Fake(self.agents[record.name])
+        fake = Fake(self.agents[record.name], self.concurrency)
         self.loaded.append(fake)
         return fake
 

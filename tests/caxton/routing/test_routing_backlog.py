@@ -147,3 +147,22 @@ def test_stale_tokens_do_not_pile_up() -> None:
             ranked.pop()
     assert len(ranked) == 1
     assert len(ranked._heap) < 200
+
+
+def test_a_conversation_is_taken_out_whole() -> None:
+    """In order, and what others have waiting stays as it was, also the conversation when it is
+    back."""
+    ranked: Ranked[str] = Ranked()
+    for order, (conversation, item) in enumerate([(b"a", "a1"), (b"b", "b1"), (b"a", "a2")]):
+        ranked.push(order, conversation, 5, item)
+    assert ranked.first({b"a"}) == "b1"
+    assert ranked.take(b"a") == ["a1", "a2"]
+    assert ranked.take(b"a") == []
+    assert len(ranked) == 1
+    ranked.push(3, b"a", 5, "a3")
+    ranked.free(b"a")
+    assert ranked.first() == "b1"
+    assert ranked.pop() == "b1"
+    assert ranked.first() == "a3"
+    assert ranked.pop() == "a3"
+    assert ranked.first() is None

@@ -17,7 +17,7 @@ from caxton.errors import AgentNotResponding, ModelUnavailable
 from caxton.message import DeliveryOptions, Message
 from caxton.routing import delivery
 from caxton.routing.retries import AT_ONCE, MAX_DELAY_S, Retries, Retrying
-from caxton.types import new_id
+from caxton.types import MessagePriority, new_id
 
 Make = Callable[..., Engine]
 
@@ -94,7 +94,7 @@ async def test_a_message_that_fails_for_good_lets_the_next_ones_pass(make_engine
 
 @pytest.mark.usefixtures("soon")
 @settings(
-    max_examples=40,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -102,24 +102,30 @@ async def test_a_message_that_fails_for_good_lets_the_next_ones_pass(make_engine
 @given(
     failures=st.dictionaries(st.integers(0, 11), st.integers(0, 3), max_size=6),
     slow=st.sets(st.integers(0, 11)),
-    bursts=st.lists(st.integers(1, 4), min_size=3, max_size=6),
+    bursts=st.lists(st.integers(1, 9), min_size=3, max_size=6),
+    window=st.sampled_from([1, 2, 5, 1_000]),
+    concurrency=st.sampled_from([1, 2, 8]),
+    priorities=st.lists(st.sampled_from(MessagePriority), min_size=1, max_size=5),
 )
 def test_order_holds_in_every_conversation(
     tmp_path_factory: pytest.TempPathFactory,
     failures: dict[int, int],
     slow: set[int],
     bursts: list[int],
+    window: int,
+    concurrency: int,
+    priorities: list[MessagePriority],
 ) -> None:
-    """Whatever fails, however often and at whatever speed: each conversation stays in order."""
+    """Whatever fails, however often and at whatever speed, for agents with much room and little:
+    each conversation stays in order, and each message is handled once."""
 
     async def run(folder: Path) -> None:
         flaky = Flaky(
             {str(n): times for n, times in failures.items()}, {str(n) for n in slow}, crashes=False
         )
-        engine = Engine(folder, {"work": flaky})
+        engine = Engine(folder, {"work": flaky}, concurrency=concurrency, limits_agent_queue=window)
         conversations = [new_id(), new_id(), new_id()]
         number = 0
-        options = DeliveryOptions(max_retries=10)
         for burst in bursts:
             batch = []
             for _ in range(burst):
@@ -128,7 +134,9 @@ def test_order_holds_in_every_conversation(
                         "work",
                         content=str(number),
                         conversation_id=conversations[number % 3],
-                        delivery_options=options,
+                        delivery_options=DeliveryOptions(
+                            max_retries=10, priority=priorities[number % len(priorities)]
+                        ),
                     )
                 )
                 number += 1
