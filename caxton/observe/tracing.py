@@ -192,6 +192,8 @@ class Tracing:
             self.sink.close(timeout_s)
 
 
+STEP = (names.MESSAGE_ID, names.CONVERSATION_ID, names.PERFORMATIVE)
+"""What the span of each step says of its message."""
 OFF = Tracing(None)
 """Traces nothing."""
 
@@ -204,7 +206,7 @@ class Trace:
     """A sampled message on its way through its conversation's shard."""
 
     __slots__ = ("_at", "_attributes", "_message", "_name", "_offset", "_sent", "_since", "_sink",
-                 "_trace", "_tracing")  # fmt: skip
+                 "_steps", "_trace", "_tracing")  # fmt: skip
 
     def __init__(self, tracing: Tracing, sink: SpanSink, message: Message, since: float) -> None:
         self._tracing = tracing
@@ -217,7 +219,9 @@ class Trace:
         self._since = since
         self._at = self._sent = now
         self._name = ""
-        self._attributes = _attributes(tracing, message)
+        self._attributes = every = _attributes(tracing, message)
+        # The spans of the steps are below that of the message, which says the rest.
+        self._steps = {name: every[name] for name in STEP}
 
     def admitted(self) -> None:
         """The message is in the open batch of the journal."""
@@ -234,8 +238,9 @@ class Trace:
         """Its agent was found."""
         self._sent = self._tracing.clock()
         self._name = self._tracing.name_of(agent_id)
-        self._attributes[names.AGENT_ID] = format_id(agent_id)
-        self._attributes[names.AGENT_NAME] = self._name
+        agent = {names.AGENT_ID: format_id(agent_id), names.AGENT_NAME: self._name}
+        self._attributes.update(agent)
+        self._steps.update(agent)
         self._span("route", self._at, self._sent)
 
     def sent(self) -> None:
@@ -282,7 +287,7 @@ class Trace:
         error: CaxtonError | None = None,
         span: int = 0,
     ) -> None:
-        attributes = {**self._attributes, names.OPERATION: step, **(more or {})}
+        attributes = {**self._steps, names.OPERATION: step, **(more or {})}
         ids = (self._trace, span or _span_id(), message_span(self._message))
         name = f"{step} {self._name}" if self._name else step
         self._sink.add(name, ids, self._ns(start), self._ns(end), names.INTERNAL, attributes, error)
