@@ -395,7 +395,7 @@ class Shard:
         await self.roster.drain(timeout_s * 0.5)
         if self.directory.shards > 1:
             # Other shards' agents have as long as these.
-            await self.router.delivery.returned(drained - loop.time())
+            await self.router.delivery.away.returned(drained - loop.time())
         await self.router.close(timeout_s * 0.3)
         if self._message_log is not None:
             await self._message_log.close()

@@ -239,12 +239,12 @@ class Peers:
             return
         router = self.shard.router
         for sequence, message_id, outputs in sentence.done:
-            accepted = router.delivery.remote(peer.number, sequence, message_id)
+            accepted = router.delivery.away.back(peer.number, sequence, message_id)
             if accepted is not None:
                 accepted.took_s = sentence.took_ms.get(message_id, 0) / 1_000
                 accepted.done([decode(raw) for raw in outputs])
         for sequence, message_id, code, fields, traceback in sentence.failed:
-            accepted = router.delivery.remote(peer.number, sequence, message_id)
+            accepted = router.delivery.away.back(peer.number, sequence, message_id)
             if accepted is not None:
                 accepted.failed(error_from_code(code, fields), traceback)
 

@@ -25,6 +25,7 @@ from caxton.errors import (
 )
 from caxton.message import Message
 from caxton.routing.accepted import Accepted
+from caxton.routing.away import Away
 from caxton.routing.breakers import Breakers, works
 from caxton.routing.deadlines import overdue
 from caxton.routing.due import Due
@@ -44,8 +45,6 @@ MOVES = (AgentNotFound, AgentNotResponding, AgentOffline, CircuitOpen, QueueFull
 """What ails the provider and not the message: another provider is asked."""
 PAST_S = 0.05
 """A retry comes so much later than the breaker lets one through, so that it finds it so."""
-RETURN_S = 0.02
-"""Between two looks, at the end, whether other shards still have something."""
 LOOK_S = 1.0
 """Between two looks whether an agent that was out of service is back. The registry tells too."""
 
@@ -94,7 +93,6 @@ class Delivery:
         self._agents = directory.agents
         self._shard = shard
         self._local = local
-        self._remote = remote
         self._window = window
         self._settled = settled
         self._buried = buried
@@ -111,9 +109,8 @@ class Delivery:
         self.trials = Trials(on_trial, self.deliver)
         self._other = other
         self.loads = Loads(self._queues, window)
-        self._remote_flying: dict[int, dict[int, Accepted]] = {}
-        self._ending = False
-        self._came_back = asyncio.Event()
+        self.away = Away(remote)
+        """What other shards have in hand."""
         self._stopped, self._suspects = self.retries.lanes, self.trials.lanes
 
     def deliver(self, accepted: Accepted, agent_id: bytes) -> None:
@@ -185,64 +182,23 @@ class Delivery:
                 error = AgentNotFound(agent=text, near=self._directory.near(text))
                 accepted.failed(error, "")
             return
-        if self._ending:
-            # Who comes next at this journal delivers it.
-            return
-        self._remote_flying.setdefault(shard, {})[accepted.sequence] = accepted
-        self._remote.deliver(shard, accepted)
-
-    def remote(self, shard: int, sequence: int, message_id: bytes) -> Accepted | None:
-        """The delivery that another shard reports on; None when it was settled already.
-
-        A report from before this process was started may carry the number of another message.
-        """
-        flying = self._remote_flying.get(shard, {})
-        found = flying.get(sequence)
-        if found is None or found.message.message_id != message_id:
-            return None
-        if self._ending:
-            self._came_back.set()
-        return flying.pop(sequence)
-
-    async def returned(self, timeout_s: float) -> bool:
-        """Send nothing more to other shards, and wait for what they have; whether all came back.
-
-        What is handled there and not marked here would be handled again after the next start.
-        """
-        self._ending = True
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while self._remote.unanswered() or any(
-            flying and self._remote.reachable(shard)
-            for shard, flying in self._remote_flying.items()
-        ):
-            left_s = deadline - loop.time()
-            if left_s <= 0:
-                return False
-            self._came_back.clear()
-            try:
-                async with asyncio.timeout(min(left_s, RETURN_S)):
-                    await self._came_back.wait()
-            except TimeoutError:
-                # A link may be down since, or a submission answered.
-                continue
-        return True
+        self.away.send(shard, accepted)
 
     def resend(self, shard: int) -> int:
         """Deliver again what ``shard`` lost when its process died."""
-        flying = list(self._remote_flying.get(shard, {}).values())
+        flying = self.away.at(shard)
         guilty = self.trials.died(shard)
         for accepted in flying:
             accepted.delivery_count += 1
             accepted.deaths += 1
             if accepted is guilty and accepted.kills >= KILLS:
-                self._remote_flying[shard].pop(accepted.sequence)
+                self.away.drop(shard, accepted)
                 self.convict(accepted)
             elif accepted is guilty or accepted.deaths < SUSPECT:
-                self._remote.deliver(shard, accepted)
+                self.away.again(shard, accepted)
             else:
                 # It waits for its trial, and gives its place at the agent back meanwhile.
-                self._remote_flying[shard].pop(accepted.sequence)
+                self.away.drop(shard, accepted)
                 if accepted.target is not None:
                     self._release(accepted.target)
                     self.deliver(accepted, accepted.target)

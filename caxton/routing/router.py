@@ -10,14 +10,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from actors import Actor, ActorSystem
 from caxton.agents.directory import Directory, system_identity
 from caxton.config import Config
-from caxton.conversations.conversation import OpenConversation
 from caxton.conversations.open import LAG, OpenConversations
 from caxton.conversations.record import ConversationRecord
 from caxton.conversations.timeouts import Timeouts
@@ -26,12 +24,13 @@ from caxton.message import Message, decode, encode
 from caxton.observe.histogram import Histogram
 from caxton.observe.message_log import MessageLog
 from caxton.observe.tracing import OFF, Trace, Tracing
-from caxton.routing.accepted import Accepted, Origin
+from caxton.routing.accepted import Accepted
 from caxton.routing.admission import Admission, Buckets
 from caxton.routing.answers import Answers
 from caxton.routing.breakers import Breakers, Circuit
 from caxton.routing.broadcast import copies, too_many
 from caxton.routing.capabilities import CapabilityResolver
+from caxton.routing.careful import Careful
 from caxton.routing.delivery import Delivery
 from caxton.routing.discovery import Discovery
 from caxton.routing.ports import LocalAgents, RemoteShards
@@ -48,9 +47,6 @@ __all__ = ["Router", "RouterActor"]
 
 logger = logging.getLogger("caxton.routing")
 
-CAREFUL_S = 5.0
-"""How long after a start that followed a death messages are passed on only once they are in the
-journal: those who sent what killed the process send it again, as soon as there is another."""
 DEDUPE_WINDOW = 125_000
 """Message ids per generation that a shard remembers; two generations are kept."""
 
@@ -187,11 +183,7 @@ class Router:
         self.waiters = Waiters(journal, self.conversations.peek)
         self.timeouts = Timeouts(self.node, wall_ms, self.conversations.peek, self._say)
         self._owed = Owed()
-        self._held: deque[tuple[OpenConversation, Accepted]] | None = None
-        """After a start: what is passed on once it is in the journal, with what is known of it.
-        What killed the process before comes again, from the journal or from who sent it; only by
-        its number there is it found out. None when the process has lived for a while."""
-        self._careful_until = -math.inf
+        self.careful = Careful(clock)
         self._routed: list[int] = []
         """How long messages took to their agents since the last commit, in microseconds."""
 
@@ -223,30 +215,21 @@ class Router:
                         continue
                 except CaxtonError as failure:
                     error = failure
-                self._owe(origin, first, reference, now)
+                self._owed.run(origin, first, reference, now)
                 if error is not None:
                     self.counters.refuse(error)
                     origin.refused(reference, error)
                 else:
-                    self._repeated(message, origin, reference, wait=wait)
+                    self.counters.duplicates += 1
+                    self._owed.duplicates.append((origin, reference))
+                    if wait:
+                        self.waiters.add(message, origin)
+                        self._owed.lookups.append(message)
                 reference += 1
                 first = reference
         finally:
-            self._owe(origin, first, reference, now)
+            self._owed.run(origin, first, reference, now)
             self.commit.kick()
-
-    def _owe(self, origin: Origin, first: int, following: int, since: float) -> None:
-        """A run of messages is to be acknowledged."""
-        if following > first:
-            self._owed.acks.append((origin, first, following - first, since))
-
-    def _repeated(self, message: Message, origin: Origin, reference: int, *, wait: bool) -> None:
-        """The message was accepted before."""
-        self.counters.duplicates += 1
-        self._owed.duplicates.append((origin, reference))
-        if wait:
-            self.waiters.add(message, origin)
-            self._owed.lookups.append(message)
 
     def _accept(
         self, message: Message, raw: bytes, now: float, now_ms: int, *, decide: bool = True
@@ -267,10 +250,10 @@ class Router:
             trace = self._trace(accepted, now)
             trace.admitted()
             self._owed.traces.append(trace)
-        if self._held is None:
-            conversation.hand(accepted)
+        if self.careful.active:
+            self.careful.hold(conversation, accepted)
         else:
-            self._held.append((conversation, accepted))
+            conversation.hand(accepted)
 
     def _trace(self, accepted: Accepted, since: float) -> Trace:
         accepted.sampled = True
@@ -411,25 +394,14 @@ class Router:
             origin.replied(raw, message)
         for begin in owed.trials:
             begin()
-        if self._held is not None:
-            self._hand_on(batch.first + len(batch.messages))
+        if self.careful.active:
+            self.careful.committed(batch.first + len(batch.messages))
         for question in owed.lookups:
             found = self.waiters.look_up(question)
             if found is not None:
                 found[0].replied(found[1], found[2])
         if self.conversations.unfinished:
             self.commit.kick()
-
-    def _hand_on(self, following: int) -> None:
-        """Pass on what was held, as far as it is in the journal: all before ``following``."""
-        held = self._held
-        while held and held[0][1].sequence < following:
-            conversation, accepted = held.popleft()
-            if conversation.ref is not None:
-                # In a turn of its own: there may be many, and what is owed leaves before.
-                conversation.ref.tell(accepted)
-        if not held and self._clock() >= self._careful_until:
-            self._held = None
 
     # --- recover -----------------------------------------------------------------------------
 
@@ -448,13 +420,11 @@ class Router:
         for raw in self.journal.newest(2 * DEDUPE_WINDOW):
             self.admission.recent.add(decode(raw).message_id)
         recovered = self.journal.recover()
-        held: deque[tuple[OpenConversation, Accepted]] = deque()
         for sequence, raw in recovered.replay:
             self.conversations.replay(decode(raw), sequence)
         now, now_ms = self._clock(), self.now_ms()
-        self._held = held
-        if recovered.died:
-            self._careful_until = now + CAREFUL_S
+        # How often each has seen its process die is in the journal before one does it again.
+        self.careful.begin(died=recovered.died)
         for sequence, raw in recovered.pending:
             message = decode(raw)
             conversation = self.conversations.get(message)
@@ -466,7 +436,7 @@ class Router:
             if accepted.take_up(recovered):
                 self.journal.retry(sequence, accepted.retry_record(accepted.due))
             conversation.told += 1
-            held.append((conversation, accepted))
+            self.careful.hold(conversation, accepted)
         self.commit.kick()
         if recovered.pending:
             logger.info("recovered %d pending messages", len(recovered.pending))

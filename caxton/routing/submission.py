@@ -62,6 +62,11 @@ class Owed:
         self.trials: list[Callable[[], None]] = []
         self.traces: list[Trace] = []
 
+    def run(self, origin: Origin, first: int, following: int, since: float) -> None:
+        """An acknowledgement for the references from ``first`` to before ``following``."""
+        if following > first:
+            self.acks.append((origin, first, following - first, since))
+
     def confirm(self, now: float, ack_us: Histogram, *, disk: bool) -> None:
         """Tell origins what is in the journal: runs of references, each as first and count."""
         runs: dict[int, tuple[Origin, list[int]]] = {}

@@ -329,11 +329,11 @@ async def test_a_late_report_settles_only_its_own_message() -> None:
     mine = accepted(7, Router())
     delivery.deliver(mine, receiver)
     assert sent == [7]
-    assert delivery.remote(1, 7, new_id()) is None
-    assert delivery.remote(1, 8, MESSAGE.message_id) is None
+    assert delivery.away.back(1, 7, new_id()) is None
+    assert delivery.away.back(1, 8, MESSAGE.message_id) is None
     assert delivery.resend(1) == 1
-    assert delivery.remote(1, 7, MESSAGE.message_id) is mine
-    assert delivery.remote(1, 7, MESSAGE.message_id) is None
+    assert delivery.away.back(1, 7, MESSAGE.message_id) is mine
+    assert delivery.away.back(1, 7, MESSAGE.message_id) is None
 
 
 async def test_an_agent_that_is_not_here_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:

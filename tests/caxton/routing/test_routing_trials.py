@@ -178,7 +178,7 @@ async def test_after_a_death_messages_are_passed_on_once_they_are_in_the_journal
     await engine.settled()
     assert [text for text, _ in order] == ["first", "a", "b"]
     assert all(commits for _, commits in order[1:])
-    router._careful_until = 0.0
+    router.careful._until = 0.0
     engine.submit(engine.message("work", content="c", conversation_id=conversation))
     await engine.settled()
     before = router.commit.commits
