@@ -43,6 +43,8 @@ from caxton.types import format_id, new_id
 __all__ = ["Chaos", "RunningNode", "run"]
 
 AGENTS = 4
+AFTERWARDS, AFTERWARDS_S = 500, 60.0
+"""Messages that have to be acknowledged after the last harm, and in how many seconds."""
 CROWD = 50
 """Conversations of bursts."""
 PART = 2_500
@@ -293,6 +295,11 @@ async def run(chaos: Chaos, kills: int, seed: int, pause_s: float) -> tuple[Repo
         try:
             while nemesis.kills < kills:
                 await asyncio.to_thread(nemesis.harm, pause_s)
+            # However little got through meanwhile: after the last harm the node goes on.
+            wanted = len(chaos.acknowledged) + AFTERWARDS
+            async with asyncio.timeout(AFTERWARDS_S):
+                while len(chaos.acknowledged) < wanted:
+                    await asyncio.sleep(0.05)
         finally:
             stop.set()
             limit.reschedule(asyncio.get_running_loop().time() + 120)
