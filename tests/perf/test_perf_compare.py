@@ -21,6 +21,17 @@ def saved(folder: Path, name: str, cost: float, pace: float, kilobytes: float = 
     return file
 
 
+def compare(before: Path, now: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command on two files."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "perf" / "compare.py"), str(before), str(now)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 @pytest.mark.parametrize(
     ("cost", "pace", "kilobytes", "code"),
     [
@@ -37,13 +48,7 @@ def test_costs_are_compared_at_the_same_pace(
     """More than the tolerance is an exit code of 1, and the row says so."""
     before = saved(tmp_path, "before.json", 10.0, 20.0)
     now = saved(tmp_path, "now.json", cost, pace, kilobytes)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "perf" / "compare.py"), str(before), str(now)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = compare(before, now)
     assert done.returncode == code, done.stdout + done.stderr
     assert ("worse" in done.stdout) == bool(code)
     assert "flat out, disk, 1" in done.stdout
@@ -58,12 +63,6 @@ def test_files_without_a_row_in_common_are_refused(tmp_path: Path) -> None:
             {"benchmark": "route", "rows": [{"mode": "other", "us/msg": 1.0, "loop ns": 20.0}]}
         )
     )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "perf" / "compare.py"), str(before), str(now)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = compare(before, now)
     assert done.returncode == 1
     assert "no row is in both files" in done.stderr
