@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.errors import InvalidSetting
@@ -48,15 +48,50 @@ class FolderGrant:
 
 
 @dataclass(frozen=True, slots=True)
-class Grants:
-    """Folders and environment variables a guest may see. Both are empty by default.
+class HostGrant:
+    """One host a guest may speak HTTP to, through ``caxton.http`` only.
 
-    ``env`` is a tuple of (name, value). Raises ``InvalidSetting`` when two folders have the same
-    guest path or a variable is not a valid pair.
+    ``host`` is a name, ``*.`` before a name for all names below it, an address, or ``*``. ``port``
+    None: the usual one of the scheme. ``scheme`` is ``https``, ``http`` or ``*``. ``methods`` are
+    upper case, empty for all. Addresses that are not public are refused unless ``private``.
+    """
+
+    host: str
+    port: int | None = None
+    scheme: str = "https"
+    methods: frozenset[str] = frozenset()
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseGrant:
+    """One database a guest may query by ``name``, through ``caxton.query`` only.
+
+    ``source`` is a SQLite file or a URL. ``statements`` are the kinds of statement that are
+    allowed, upper case, such as ``SELECT``; without ``write`` the database is opened read-only.
+    """
+
+    name: str
+    source: str = field(repr=False)
+    write: bool = False
+    statements: frozenset[str] = frozenset({"SELECT"})
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What a guest may reach. Empty by default.
+
+    ``env`` is a tuple of (name, value). ``kv`` names the guest's own part of the key-value store;
+    empty for none. Raises ``InvalidSetting`` when two folders have the same guest path or a
+    variable is not a valid pair.
     """
 
     folders: tuple[FolderGrant, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    hosts: tuple[HostGrant, ...] = ()
+    kv: str = ""
+    databases: tuple[DatabaseGrant, ...] = ()
+    memory: str = ""
 
     def __post_init__(self) -> None:
         names = [grant.guest for grant in self.folders]
@@ -70,7 +105,9 @@ class Grants:
                 raise InvalidSetting("env", name, "a name without '=', and no NUL")
 
     def __bool__(self) -> bool:
-        return bool(self.folders or self.env)
+        return bool(
+            self.folders or self.env or self.hosts or self.kv or self.databases or self.memory
+        )
 
 
 def refuse_special_files(folder: Path) -> None:
