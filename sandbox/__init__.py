@@ -4,30 +4,43 @@
 modules in this process. See ``Limits`` and ``Grants`` for what a guest may use and reach.
 """
 
+from sandbox.abi import Level
 from sandbox.compiler import CompileLimits
 from sandbox.engine import CommandResult, GuestReply, LogLine
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.facade import Sandbox
-from sandbox.grants import FolderGrant, Grants
+from sandbox.grants import DatabaseGrant, FolderGrant, Grants, HostGrant
+from sandbox.guest import Guest
 from sandbox.inline import InlineGuest
 from sandbox.limits import Limits
 from sandbox.module import Export, Import, Kind, Module
 from sandbox.pool import WorkerPool
+from sandbox.prepared import Prepared
+from sandbox.process_guest import ProcessGuest
+from sandbox.questions import KeyReader, Questions
 
 __all__ = [
     "CommandResult",
     "CompileLimits",
+    "DatabaseGrant",
     "Export",
     "FolderGrant",
     "Grants",
+    "Guest",
     "GuestReply",
+    "HostGrant",
     "Import",
     "InlineGuest",
     "InvalidSetting",
+    "KeyReader",
     "Kind",
+    "Level",
     "Limits",
     "LogLine",
     "Module",
+    "Prepared",
+    "ProcessGuest",
+    "Questions",
     "Reason",
     "Sandbox",
     "SandboxBusy",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Protocol
@@ -12,6 +13,7 @@ from sandbox.errors import Reason, SandboxError
 from sandbox.grants import Grants
 from sandbox.limits import Limits
 from sandbox.module import Export, Import
+from sandbox.services.request import Ask, nobody
 
 FLAGS_REVISION: Final = 1
 """Raised whenever the fixed engine flags change, so that older artifacts are not loaded."""
@@ -36,6 +38,8 @@ class GuestReply:
     logs_dropped: int
     fuel_used: int
     wall_ms: float
+    written: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    """Keys it set, or removed (None). Whoever called keeps them, together with the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,10 @@ class CommandResult:
     exit_code: int
     fuel_used: int
     wall_ms: float
+    logs: tuple[LogLine, ...] = ()
+    logs_dropped: int = 0
+    written: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    """Keys it set, or removed (None), where the key-value store is granted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +88,17 @@ class Engine(Protocol):
         """Validate and compile; raises ``SandboxError`` (``compile_failed``)."""
         ...
 
-    def open_agent(self, artifact: Path, limits: Limits) -> AgentInstance:
-        """Instantiate an agent module in a fresh store and run its initialisers."""
+    def open_agent(
+        self,
+        artifact: Path,
+        limits: Limits,
+        grants: Grants | None = None,
+        ask: Ask = nobody,
+    ) -> AgentInstance:
+        """Instantiate an agent module in a fresh store and run its initialisers.
+
+        With ``grants`` the module may also import WASI: see ``run_command`` for what that needs.
+        """
         ...
 
     def run_command(
@@ -92,6 +109,7 @@ class Engine(Protocol):
         limits: Limits,
         grants: Grants,
         args: tuple[str, ...] = (),
+        ask: Ask = nobody,
     ) -> CommandResult:
         """Run a WASI preview 1 command in a fresh instance. May block beyond ``wall_ms``
         in a file operation: run it where the process can be killed.

@@ -8,18 +8,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from sandbox.abi import Level
 from sandbox.compiler import CompileLimits, Compiler
 from sandbox.engine import CommandResult, Engine
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.grants import Grants
+from sandbox.guest import CommandGuest, Guest
 from sandbox.guest_threads import GuestThreads
 from sandbox.inline import InlineGuest
 from sandbox.limits import Limits
 from sandbox.module import Kind, Module
 from sandbox.pool import WorkerPool
+from sandbox.prepared import Prepared
+from sandbox.process_guest import ProcessGuest
+from sandbox.questions import Questions
 
 GUESTS: Final = 10_000
 """Most live agents of a process: each reserves 4 GiB of address space and two mappings."""
+
+OWN_WORKERS: Final = 64
+"""Most agents of a process that have a worker of their own, about 24 MiB each."""
 
 AGENT_THREADS: Final = 4
 """Threads on which agents run; a runaway one holds its thread until its deadline."""
@@ -30,7 +38,7 @@ class Sandbox:
 
     ``cache_dir`` is made with mode 0700 and must stay private: compiled modules in it are
     trusted. ``workers`` is the number of processes for commands; they start with the first.
-    ``pool`` replaces the pool, for other bounds.
+    ``pool`` replaces the pool, for other bounds. ``questions`` answers what guests ask.
     """
 
     def __init__(
@@ -40,13 +48,17 @@ class Sandbox:
         *,
         compile_limits: CompileLimits | None = None,
         pool: WorkerPool | None = None,
+        questions: Questions | None = None,
     ) -> None:
         self._compiler = Compiler(cache_dir, compile_limits)
-        self._pool = pool or WorkerPool(workers)
+        self._questions = questions or Questions()
+        self._pool = pool or WorkerPool(workers, questions=self._questions)
         self._threads: GuestThreads | None = None
         self._engine: Engine | None = None
         self._engine_lock = threading.Lock()
         self._guests = 0
+        self._own_workers: set[ProcessGuest] = set()
+        self._opening = 0
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -69,6 +81,25 @@ class Sandbox:
         """Start the workers now instead of with the first command."""
         await self._pool.start()
 
+    async def load(
+        self, data: bytes, limits: Limits | None = None, grants: Grants | None = None
+    ) -> Prepared:
+        """Validate and compile a module, and keep what it is opened with by default.
+
+        Raises ``SandboxError``; nothing of the module runs here.
+        """
+        module = await self.prepare(data)
+        if limits is None:
+            agent = module.kind is Kind.CORE_AGENT
+            limits = Limits() if agent else Limits.for_command()
+        return Prepared(self, module, limits, grants or Grants())
+
+    async def open(self, module: Module, limits: Limits, grants: Grants, owner: str) -> Guest:
+        """See ``Prepared.open``."""
+        if module.kind is Kind.CORE_AGENT:
+            return await self.open_agent(module, limits, grants)
+        return CommandGuest(self._pool, module, limits, grants, owner=owner)
+
     async def prepare(self, data: bytes) -> Module:
         """Validate and compile a binary module in a limited process, or find it in the cache.
 
@@ -83,27 +114,31 @@ class Sandbox:
         limits: Limits | None = None,
         grants: Grants | None = None,
         args: tuple[str, ...] = (),
+        *,
+        owner: str = "",
     ) -> CommandResult:
         """Run a WASI command in a fresh instance in a worker. See ``WorkerPool.run_command``."""
         try:
-            return await self._pool.run_command(module, stdin, limits, grants, args)
+            return await self._pool.run_command(module, stdin, limits, grants, args, owner=owner)
         except SandboxError as error:
             if error.details.get("stage") != "load":
                 raise
         again = await self._compile_again(module)
-        return await self._pool.run_command(again, stdin, limits, grants, args)
+        return await self._pool.run_command(again, stdin, limits, grants, args, owner=owner)
 
     async def open_agent(
         self, module: Module, limits: Limits | None = None, grants: Grants | None = None
-    ) -> InlineGuest:
-        """Open an agent module in this process; its initialisers run within ``limits``.
+    ) -> InlineGuest | ProcessGuest:
+        """Open an agent module; its initialisers run within ``limits``.
 
-        An agent module has no import that reaches folders or variables: a non-empty ``grants``
-        is an ``InvalidSetting``. Raises ``SandboxError``; ``SandboxBusy`` at 10,000 live agents.
+        It lives in this process, or in a worker of its own where ``Module.level`` says so. In this
+        process it has no way to folders or variables: such grants are an ``InvalidSetting``.
+        Raises ``SandboxError``; ``SandboxBusy`` at 10,000 agents, 64 in own workers.
         """
         limits = limits or Limits()
-        if grants:
-            raise InvalidSetting("grants", grants, "none for a core-agent module")
+        grants = grants or Grants()
+        if module.level is Level.INLINE and (grants.folders or grants.env):
+            raise InvalidSetting("grants", grants, "no folders and variables without WASI")
         if module.kind is not Kind.CORE_AGENT:
             raise SandboxError(
                 Reason.MISSING_EXPORT,
@@ -112,15 +147,13 @@ class Sandbox:
             )
         if self._closed:
             raise SandboxError(Reason.HOST_ERROR, "the sandbox is closed")
+        if module.level is Level.PROCESS:
+            return await self._open_outside(module, limits, grants)
         if self._guests >= GUESTS:
-            raise SandboxBusy(
-                Reason.HOST_ERROR,
-                f"{self._guests} agents are open, the limit of a process is {GUESTS}",
-                limit=GUESTS,
-            )
+            raise _full("agents are open", self._guests, GUESTS)
         self._guests += 1
         try:
-            return await self._open(module, limits)
+            return await self._open(module, limits, grants)
         except BaseException:
             self._forget()
             raise
@@ -128,27 +161,56 @@ class Sandbox:
     async def close(self) -> None:
         """End compilations, kill workers, end threads. No process is left when it returns."""
         self._closed = True
-        await asyncio.gather(self._compiler.close(), self._pool.close())
+        own = (guest.close() for guest in tuple(self._own_workers))
+        await asyncio.gather(self._compiler.close(), self._pool.close(), *own)
         threads, self._threads = self._threads, None
         if threads is not None:
             await asyncio.to_thread(threads.close)
 
-    async def _open(self, module: Module, limits: Limits) -> InlineGuest:
+    async def _open(self, module: Module, limits: Limits, grants: Grants) -> InlineGuest:
         try:
-            return await self._instantiate(module, limits)
+            return await self._instantiate(module, limits, grants)
         except SandboxError as error:
             if error.details.get("stage") != "load":
                 raise
-        return await self._instantiate(await self._compile_again(module), limits)
+        return await self._instantiate(await self._compile_again(module), limits, grants)
 
-    async def _instantiate(self, module: Module, limits: Limits) -> InlineGuest:
+    async def _instantiate(self, module: Module, limits: Limits, grants: Grants) -> InlineGuest:
         if self._threads is None:
             self._threads = GuestThreads(AGENT_THREADS)
+        ask = self._questions.inline(grants)
         opening = self._threads.submit(
-            lambda: self._loaded_engine().open_agent(module.artifact, limits)
+            lambda: self._loaded_engine().open_agent(module.artifact, limits, ask=ask)
         )
         instance = await asyncio.wrap_future(opening)
         return InlineGuest(instance, self._threads, self._forget)
+
+    async def _open_outside(self, module: Module, limits: Limits, grants: Grants) -> ProcessGuest:
+        if len(self._own_workers) + self._opening >= OWN_WORKERS:
+            raise _full("agents have workers of their own", len(self._own_workers), OWN_WORKERS)
+        self._opening += 1
+        try:
+            try:
+                return await self._start_outside(module, limits, grants)
+            except SandboxError as error:
+                if error.details.get("stage") != "load":
+                    raise
+            return await self._start_outside(await self._compile_again(module), limits, grants)
+        finally:
+            self._opening -= 1
+
+    async def _start_outside(self, module: Module, limits: Limits, grants: Grants) -> ProcessGuest:
+        guest: list[ProcessGuest] = []
+
+        def closed() -> None:
+            self._own_workers.difference_update(guest)
+
+        guest.append(await ProcessGuest.open(module, limits, grants, self._questions, closed))
+        self._own_workers.update(guest)
+        if self._closed:
+            await guest[0].close()
+            raise SandboxError(Reason.HOST_ERROR, "the sandbox is closed")
+        return guest[0]
 
     async def _compile_again(self, module: Module) -> Module:
         """An artifact was evicted, or the machine's processor is another one."""
@@ -165,3 +227,9 @@ class Sandbox:
 
     def _forget(self) -> None:
         self._guests -= 1
+
+
+def _full(what: str, given: int, limit: int) -> SandboxBusy:
+    return SandboxBusy(
+        Reason.HOST_ERROR, f"{given} {what}, the limit of a process is {limit}", limit=limit
+    )

@@ -6,9 +6,16 @@ length in the lower 32 bits; both are unsigned. The bytes from ``alloc`` belong 
 ``handle_message`` is called. Optional: ``_initialize()``, called once before the first message,
 and ``dealloc(address, n)``, called when a reply that is not empty has been copied.
 
-It may import from ``caxton``: ``log(level, address, n)``, ``now() -> i64`` (Unix time in ms),
-``random(address, n)`` and ``send(address, n) -> i32`` (0 accepted, -1 too large, -2 too many);
-from ``env``: AssemblyScript's ``abort``.
+Agents and commands may import the functions of ``sandbox.abi``:
+
+- ``log(level, address, n)``, ``now() -> i64`` (Unix time in ms), ``random(address, n)``,
+- ``send(address, n) -> i32`` (0 accepted, -1 too large, -2 too many), for agents,
+- ``kv_get(key, n)``, ``kv_list(prefix, n)``, ``http``, ``query`` and ``memory_search(address, n)``
+  ask the host. They give the length of the answer, which ``take(address, room) -> i32`` copies
+  and forgets; -1: there is no such key; -2: refused or failed, and the answer to take is a JSON
+  object with ``code`` and ``message`` of at most 4,096 bytes,
+- ``kv_put(key, n, value, m)`` gives 0, ``kv_delete(key, n)`` 1 when the key was there, else 0.
+  What a call wrote is kept when the call succeeds, all of it or nothing.
 
 The guest's numbers arrive signed or unsigned, depending on the engine; every pointer and length
 is masked to 32 bits and checked against the memory before it is used. Each host function costs
@@ -18,6 +25,7 @@ otherwise buy seconds of host time.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -26,9 +34,16 @@ from typing import Final, Protocol
 from sandbox.engine import LogLine
 from sandbox.errors import Reason, SandboxError
 from sandbox.limits import Limits
+from sandbox.services.request import Ask, Refusal, Service, ServiceError, nobody
 
 HOST_CALL_FUEL: Final = 5_000
 """Fuel one host call costs, plus one per byte moved: about the work done in the same time."""
+
+ASK_FUEL: Final = 100_000
+"""Fuel one question to the host costs, plus one per byte of it and of its answer."""
+
+KEY_BYTES: Final = 512
+"""Longest key of the key-value store."""
 
 RANDOM_BYTES: Final = 64 * 1024
 """Most random bytes of one call."""
@@ -39,6 +54,9 @@ ABORT_CHARS: Final = 200
 SEND_OK: Final = 0
 SEND_TOO_LARGE: Final = -1
 SEND_TOO_MANY: Final = -2
+
+ABSENT: Final = -1
+REFUSED: Final = -2
 
 U32: Final = 0xFFFF_FFFF
 
@@ -78,14 +96,20 @@ class HostCalls:
     hand one thread's exception to another.
     """
 
-    def __init__(self, limits: Limits, meter: Meter) -> None:
+    def __init__(self, limits: Limits, meter: Meter, ask: Ask = nobody) -> None:
         self.failure: SandboxError | None = None
         self.logs: list[LogLine] = []
         self.logs_dropped = 0
         self.sent: list[bytes] = []
+        self.written: dict[bytes, bytes | None] = {}
+        """Keys that were set, or removed (None), to be kept when the call succeeds."""
+        self._written_bytes = 0
         self._sent_bytes = 0
         self._limits = limits
         self._meter = meter
+        self._ask_host = ask
+        self._asked = 0
+        self._pending = b""
 
     def log(self, memory: GuestMemory, level: int, ptr: int, length: int) -> None:
         """Keep a line, cut to ``log_line_bytes``; lines over ``log_lines`` are counted."""
@@ -134,6 +158,76 @@ class HostCalls:
         self._sent_bytes += length
         return SEND_OK
 
+    def kv_get(self, memory: GuestMemory, key: int, length: int) -> int:
+        """Ask for the value of a key; what this call wrote is seen."""
+        return self._question(memory, Service.KV_GET, key, length, self._read_key)
+
+    def kv_put(
+        self, memory: GuestMemory, key: int, length: int, value: int, value_length: int
+    ) -> int:
+        """Set a key. Gives 0."""
+
+        def put(name: bytes) -> bytes | None:
+            size = value_length & U32
+            self._check(memory, "kv_put", value, size)
+            room = self._limits.kv_bytes - self._written_bytes - len(name)
+            if size > room:
+                raise ServiceError(
+                    Refusal.TOO_LARGE,
+                    f"{size} bytes; one call may write {self._limits.kv_bytes} in all",
+                )
+            self._may_write(name)
+            self._written_bytes += size + len(name)
+            self.written[name] = memory.read(value & U32, size)
+            return b""
+
+        return self._question(memory, Service.KV_PUT, key, length, put, moved=value_length & U32)
+
+    def kv_delete(self, memory: GuestMemory, key: int, length: int) -> int:
+        """Remove a key. Gives 1 when it was there, else 0."""
+
+        def delete(name: bytes) -> bytes | None:
+            there = self._read_key(name) is not None
+            self._may_write(name)
+            self.written[name] = None
+            return b"1" if there else b""
+
+        return self._question(memory, Service.KV_DELETE, key, length, delete, keep=False)
+
+    def kv_list(self, memory: GuestMemory, prefix: int, length: int) -> int:
+        """Ask for the keys that begin with a prefix: a JSON array in the order of their bytes."""
+
+        def listed(start: bytes) -> bytes | None:
+            answer = self._ask_host(Service.KV_LIST, start, b"")
+            keys = {str(name) for name in json.loads(answer or b"[]")}
+            for name, value in self.written.items():
+                if name.startswith(start):
+                    text = name.decode()
+                    (keys.discard if value is None else keys.add)(text)
+            return json.dumps(sorted(keys, key=str.encode)).encode()
+
+        return self._question(memory, Service.KV_LIST, prefix, length, listed)
+
+    def http(self, memory: GuestMemory, ptr: int, length: int) -> int:
+        """Send an HTTP request, described in JSON."""
+        return self._forward(memory, Service.HTTP, ptr, length)
+
+    def query(self, memory: GuestMemory, ptr: int, length: int) -> int:
+        """Ask a database, in JSON."""
+        return self._forward(memory, Service.QUERY, ptr, length)
+
+    def memory_search(self, memory: GuestMemory, ptr: int, length: int) -> int:
+        """Search the memory, in JSON."""
+        return self._forward(memory, Service.MEMORY_SEARCH, ptr, length)
+
+    def take(self, memory: GuestMemory, ptr: int, room: int) -> int:
+        """Copy the answer to the last question, as much as there is room for, and forget it."""
+        pending, self._pending = self._pending[: room & U32], b""
+        self._charge(len(pending))
+        self._check(memory, "take", ptr, len(pending))
+        memory.write(ptr & U32, pending)
+        return len(pending)
+
     def abort(self, memory: GuestMemory, text: int, _file: int, line: int, column: int) -> None:
         """AssemblyScript's ``env.abort``: ends the call with the guest's own message."""
         said = _assemblyscript_text(memory, text & U32)
@@ -152,8 +246,74 @@ class HostCalls:
         self.failure = self.failure or error
         return HostAbort()
 
-    def _charge(self, moved: int) -> None:
-        if not self._meter.charge(HOST_CALL_FUEL + moved):
+    def _forward(self, memory: GuestMemory, service: Service, ptr: int, length: int) -> int:
+        return self._question(
+            memory, service, ptr, length, lambda body: self._ask_host(service, b"", body)
+        )
+
+    def _question(
+        self,
+        memory: GuestMemory,
+        service: Service,
+        ptr: int,
+        length: int,
+        answer: Callable[[bytes], bytes | None],
+        *,
+        moved: int = 0,
+        keep: bool = True,
+    ) -> int:
+        """Ask, and keep the answer to be taken. Without ``keep`` the answer is its own length."""
+        length &= U32
+        limits = self._limits
+        self._charge(min(length + moved, limits.ask_bytes), ASK_FUEL)
+        self._check(memory, str(service), ptr, length)
+        self._asked += 1
+        try:
+            if self._asked > limits.asks:
+                raise ServiceError(
+                    Refusal.TOO_LARGE, f"one call may ask its host {limits.asks} times"
+                )
+            if length > limits.ask_bytes:
+                raise ServiceError(
+                    Refusal.TOO_LARGE, f"{length} bytes; at most {limits.ask_bytes} may be asked"
+                )
+            given = answer(memory.read(ptr & U32, length))
+        except ServiceError as error:
+            self._pending = error.told()
+            return REFUSED
+        if given is None:
+            self._pending = b""
+            return ABSENT
+        if len(given) > limits.answer_bytes:
+            self._pending = ServiceError(
+                Refusal.TOO_LARGE,
+                f"the answer has {len(given)} bytes; at most {limits.answer_bytes} are given",
+            ).told()
+            return REFUSED
+        self._charge(len(given))
+        self._pending = given if keep else b""
+        return len(given)
+
+    def _read_key(self, name: bytes) -> bytes | None:
+        if name in self.written:
+            return self.written[name]
+        return self._ask_host(Service.KV_GET, name, b"")
+
+    def _may_write(self, name: bytes) -> None:
+        if not 1 <= len(name) <= KEY_BYTES:
+            raise ServiceError(
+                Refusal.BAD_REQUEST, f"a key has 1 to {KEY_BYTES} bytes, this one {len(name)}"
+            )
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            raise ServiceError(Refusal.BAD_REQUEST, "a key is UTF-8") from None
+        # Asks whether the store is granted at all, before anything is promised.
+        if not self.written:
+            self._ask_host(Service.KV_GET, name, b"")
+
+    def _charge(self, moved: int, cost: int = HOST_CALL_FUEL) -> None:
+        if not self._meter.charge(cost + moved):
             raise self.fail(out_of_fuel(self._limits))
 
     def _check(self, memory: GuestMemory, function: str, ptr: int, length: int) -> None:

@@ -1,7 +1,7 @@
 """Isolation level *inline*: an agent module in this process, on a thread made for guests.
 
 Only for modules whose imports are all the sandbox's own non-blocking host functions, which
-``Module.kind`` has established: fuel and epochs stop everything such a module can do.
+``Module.level`` has established: fuel and epochs stop everything such a module can do.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ class InlineGuest:
         self._threads = threads
         self._on_close: Callable[[], None] | None = closed
 
-    async def call(self, data: bytes) -> GuestReply:
-        """Deliver one message and await the reply, with what the guest sent and logged.
+    async def call(self, data: bytes) -> bytes:
+        """Deliver one message and await the reply. See ``exchange``."""
+        return (await self.exchange(data)).data
+
+    async def exchange(self, data: bytes) -> GuestReply:
+        """Deliver one message and await the reply, with what the guest sent, logged and wrote.
 
         Calls on one guest follow each other; a second one at the same time is refused
         (``host_error``). Cancelling gives up the wait; the guest runs on to its own deadline.

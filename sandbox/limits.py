@@ -26,6 +26,10 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
     "log_line_bytes": (0, MIB),
     "sent_messages": (0, 10_000),
     "sent_bytes": (0, 32 * MIB),
+    "asks": (0, 100_000),
+    "ask_bytes": (0, 32 * MIB),
+    "answer_bytes": (0, 32 * MIB),
+    "kv_bytes": (0, 32 * MIB),
 }
 
 
@@ -75,6 +79,19 @@ class Limits:
 
     sent_bytes: int = MIB
     """Most bytes one call may send, over all its messages. 0 to 32 MiB; default 1 MiB."""
+
+    asks: int = 1_000
+    """Most questions of one call to its host: keys, requests, queries. 0 to 100,000; default
+    1,000."""
+
+    ask_bytes: int = MIB
+    """Largest question, in bytes. 0 to 32 MiB; default 1 MiB."""
+
+    answer_bytes: int = 10 * MIB
+    """Largest answer, in bytes. 0 to 32 MiB; default 10 MiB."""
+
+    kv_bytes: int = MIB
+    """Most bytes of keys and values one call may write. 0 to 32 MiB; default 1 MiB."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -8,22 +8,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from sandbox.abi import FUNCTIONS, WASI, Level
 from sandbox.errors import Reason, SandboxError
 
 MAGIC: Final = b"\0asm"
 CORE_VERSION: Final = b"\x01\x00\x00\x00"
 COMPONENT_VERSION: Final = b"\x0d\x00\x01\x00"
 
-WASI: Final = "wasi_snapshot_preview1"
-
-AGENT_IMPORTS: Final[dict[tuple[str, str], str]] = {
-    ("caxton", "log"): "func(i32,i32,i32)->()",
-    ("caxton", "now"): "func()->(i64)",
-    ("caxton", "random"): "func(i32,i32)->()",
-    ("caxton", "send"): "func(i32,i32)->(i32)",
-    ("env", "abort"): "func(i32,i32,i32,i32)->()",
-}
-"""Host functions of agent ABI v1 with their types."""
+IMPORTS: Final = {(item.module, item.name): item for item in FUNCTIONS}
+"""Host functions by their two names."""
 
 AGENT_EXPORTS: Final[dict[str, str]] = {
     "memory": "memory",
@@ -76,6 +69,16 @@ class Module:
     imports: tuple[Import, ...]
     exports: tuple[Export, ...]
     artifact: Path = field(repr=False)
+
+    @property
+    def level(self) -> Level:
+        """Where it has to run: what may block its host runs in a process that can be killed."""
+        if self.kind is not Kind.CORE_AGENT:
+            return Level.PROCESS
+        for item in self.imports:
+            if item.module == WASI or IMPORTS[item.module, item.name].level is Level.PROCESS:
+                return Level.PROCESS
+        return Level.INLINE
 
 
 def content_hash(data: bytes) -> str:
@@ -136,8 +139,7 @@ def classify(imports: tuple[Import, ...], exports: tuple[Export, ...]) -> Kind:
 
 def _check_command(imports: tuple[Import, ...], exports: dict[str, str]) -> None:
     for item in imports:
-        if item.module != WASI or not item.type.startswith("func"):
-            raise _ungranted(item, f"a WASI command may import functions of {WASI} only")
+        _check_import(item, agent=False)
     for name, wanted in (("_start", "func()->()"), ("memory", "memory")):
         _require(exports, name, wanted)
 
@@ -149,12 +151,21 @@ def _check_agent(imports: tuple[Import, ...], exports: dict[str, str]) -> None:
         if name in exports:
             _require(exports, name, wanted)
     for item in imports:
-        granted = AGENT_IMPORTS.get((item.module, item.name))
-        if granted is None:
-            names = ", ".join(f"{module}.{name}" for module, name in AGENT_IMPORTS)
-            raise _ungranted(item, f"an agent module may import {names}")
-        if item.type != granted:
-            raise _ungranted(item, f"its type must be {granted}")
+        _check_import(item, agent=True)
+
+
+def _check_import(item: Import, *, agent: bool) -> None:
+    if item.module == WASI and item.type.startswith("func"):
+        return
+    known = IMPORTS.get((item.module, item.name))
+    if known is None or (known.agents_only and not agent):
+        names = ", ".join(
+            f"{each.module}.{each.name}" for each in FUNCTIONS if agent or not each.agents_only
+        )
+        kind = "an agent module" if agent else "a WASI command"
+        raise _ungranted(item, f"{kind} may import {names} and functions of {WASI}")
+    if item.type != known.type:
+        raise _ungranted(item, f"its type must be {known.type}")
 
 
 def _require(exports: dict[str, str], name: str, wanted: str) -> None:

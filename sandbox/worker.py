@@ -1,27 +1,112 @@
-"""The worker process: ``python -m sandbox.worker``. Runs WASI commands one at a time.
+"""The worker process: ``python -m sandbox.worker``. Runs guests one call at a time.
 
-Frames come in on standard input and answers go out on standard output. The process ends when
-its input closes, whatever its guest is doing: the main thread only reads, the guest has a thread
-of its own. What this process cannot stop (a guest blocked in a file operation) its parent kills.
+Frames come in on standard input and answers go out on standard output. ``op`` says what a frame
+asks for: ``command`` runs a WASI command; ``open``, ``call`` and ``close`` are for one agent that
+lives in this worker; ``answer`` is the host's answer to a question of the guest that runs. The
+process ends when its input closes, whatever its guest is doing: the main thread only reads, the
+guest has a thread of its own. What this process cannot stop (a guest blocked in a file operation)
+its parent kills.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from sandbox.child_process import restrict
-from sandbox.engine import Engine
+from sandbox.engine import AgentInstance, Engine
 from sandbox.errors import Reason, SandboxError
 from sandbox.frames import PREFIX, Header, pack, unpack_header, unpack_lengths
-from sandbox.grants import FolderGrant, Grants
 from sandbox.guest_threads import GuestThreads
 from sandbox.limits import Limits
+from sandbox.services.request import Refusal, Service, ServiceError
+from sandbox.worker_frames import grants_from, pack_command_result, pack_reply
 
 READY: Final[Header] = {"ready": True}
+
+Frame = tuple[Header, bytes]
+
+
+class Worker:
+    """Answers frames with an engine, one at a time.
+
+    Args:
+        engine: runs the guests.
+        send: writes one frame to the parent.
+    """
+
+    def __init__(self, engine: Engine, send: Callable[[bytes], None]) -> None:
+        self._engine = engine
+        self._send = send
+        self._answers: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._agent: AgentInstance | None = None
+        self._operations: dict[str, Callable[[Header, bytes], bytes]] = {
+            "command": self._command,
+            "open": self._open,
+            "call": self._call,
+            "close": self._close,
+        }
+
+    def answered(self, frame: Frame) -> None:
+        """The parent answered the question of the guest that runs."""
+        self._answers.put(frame)
+
+    def run(self, header: Header, body: bytes) -> None:
+        """Run one request and send what came of it."""
+        self._send(self._result(header, body))
+
+    def _result(self, header: Header, body: bytes) -> bytes:
+        try:
+            return self._operations[header["op"]](header, body)
+        except SandboxError as error:
+            return pack(
+                {"reason": str(error.reason), "message": error.message, "details": error.details}
+            )
+        except Exception as error:  # noqa: BLE001 - the parent must get an answer to every request
+            message = f"the worker could not run the guest: {type(error).__name__}: {error}"
+            return pack({"reason": str(Reason.HOST_ERROR), "message": message, "details": {}})
+
+    def _command(self, header: Header, body: bytes) -> bytes:
+        return pack_command_result(
+            self._engine.run_command(
+                Path(header["artifact"]),
+                stdin=body,
+                limits=Limits(**header["limits"]),
+                grants=grants_from(header),
+                args=tuple(header["args"]),
+                ask=self._ask,
+            )
+        )
+
+    def _open(self, header: Header, _body: bytes) -> bytes:
+        self._agent = self._engine.open_agent(
+            Path(header["artifact"]), Limits(**header["limits"]), grants_from(header), self._ask
+        )
+        return pack({"opened": True})
+
+    def _call(self, _header: Header, body: bytes) -> bytes:
+        if self._agent is None:
+            raise SandboxError(Reason.INSTANCE_DEAD, "no agent is open in this worker")
+        return pack_reply(self._agent.call(body))
+
+    def _close(self, _header: Header, _body: bytes) -> bytes:
+        agent, self._agent = self._agent, None
+        if agent is not None:
+            agent.close()
+        return pack({"closed": True})
+
+    def _ask(self, service: Service, key: bytes, body: bytes) -> bytes | None:
+        """Ask the parent and wait: it answers by the call's deadline, or kills this process."""
+        self._send(pack({"ask": str(service), "key": len(key)}, key + body))
+        header, answer = self._answers.get()
+        if "code" in header:
+            raise ServiceError(Refusal(header["code"]), header["message"])
+        return None if header["absent"] else answer
 
 
 def serve(engine: Engine, requests: BinaryIO, answers: BinaryIO) -> None:
@@ -32,15 +117,16 @@ def serve(engine: Engine, requests: BinaryIO, answers: BinaryIO) -> None:
         answers.write(frame)
         answers.flush()
 
-    def run(header: Header, body: bytes) -> None:
-        send(answer(engine, header, body))
-
+    worker = Worker(engine, send)
     send(pack(READY))
     while (frame := read_frame(requests)) is not None:
-        threads.submit(partial(run, *frame))
+        if frame[0].get("op") == "answer":
+            worker.answered(frame)
+        else:
+            threads.submit(partial(worker.run, *frame))
 
 
-def read_frame(source: BinaryIO) -> tuple[Header, bytes] | None:
+def read_frame(source: BinaryIO) -> Frame | None:
     """The next frame, or None at the end, also in the middle of one."""
     prefix = source.read(PREFIX.size)
     if len(prefix) < PREFIX.size:
@@ -51,52 +137,6 @@ def read_frame(source: BinaryIO) -> tuple[Header, bytes] | None:
     if len(header) < header_length or len(body) < body_length:
         return None
     return unpack_header(header), body
-
-
-def answer(engine: Engine, header: Header, body: bytes) -> bytes:
-    """Run one request and give the frame to send back."""
-    try:
-        result = engine.run_command(
-            Path(header["artifact"]),
-            stdin=body,
-            limits=Limits(**header["limits"]),
-            grants=grants_from(header),
-            args=tuple(header["args"]),
-        )
-    except SandboxError as error:
-        return pack(
-            {"reason": str(error.reason), "message": error.message, "details": error.details}
-        )
-    except Exception as error:  # noqa: BLE001 - the parent must get an answer to every request
-        message = f"the worker could not run the command: {type(error).__name__}: {error}"
-        return pack({"reason": str(Reason.HOST_ERROR), "message": message, "details": {}})
-    return pack(
-        {
-            "exit_code": result.exit_code,
-            "fuel_used": result.fuel_used,
-            "wall_ms": result.wall_ms,
-            "stdout": len(result.stdout),
-        },
-        result.stdout + result.stderr,
-    )
-
-
-def grants_to(grants: Grants) -> Header:
-    """Grants as fields of a header."""
-    return {
-        "folders": [[str(item.host), item.guest, item.write] for item in grants.folders],
-        "env": [list(pair) for pair in grants.env],
-    }
-
-
-def grants_from(header: Header) -> Grants:
-    """Grants out of a header, checked again: the folder may have changed since."""
-    return Grants(
-        folders=tuple(
-            FolderGrant(Path(host), guest, write=write) for host, guest, write in header["folders"]
-        ),
-        env=tuple((name, value) for name, value in header["env"]),
-    )
 
 
 def main(argv: list[str]) -> None:

@@ -21,7 +21,7 @@ from caxton.message import Message, Performative, parse_performative, to_json
 from caxton.types import CapabilityName, ProtocolName, parse_id
 
 if TYPE_CHECKING:
-    from sandbox import InlineGuest, Limits, Sandbox
+    from sandbox import Guest, Limits, Sandbox
 
 __all__ = ["WasmBehaviour"]
 
@@ -59,7 +59,7 @@ class WasmBehaviour:
         self._path = module
         self._file = file
         self._sandbox = sandbox
-        self._guest: InlineGuest | None = None
+        self._guest: Guest | None = None
 
     async def start(self) -> None:
         """Compile the module, or find it compiled, and open it.
@@ -106,7 +106,7 @@ class WasmBehaviour:
         body = to_json(message)
         body["sender_name"] = context.name_of(message.sender)
         body["delivery_count"] = context.delivery_count
-        reply = await self._guest.call(orjson.dumps(body))
+        reply = await self._guest.exchange(orjson.dumps(body))
         sent = [_sent(raw) for raw in reply.sent]
         answer = _answer(reply.data)
         return [answer, *sent] if answer is not None else sent

@@ -8,13 +8,14 @@ worker has no connection, no file and no credential to steal there.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
 from sandbox.grants import Grants
 
-__all__ = ["Answerer", "HostRequest", "Refusal", "Service", "ServiceError"]
+__all__ = ["Answerer", "Ask", "HostRequest", "Refusal", "Service", "ServiceError", "nobody"]
 
 ERROR_BYTES: Final = 4_096
 """Largest error a guest is told, so that a fixed buffer always holds it."""
@@ -80,3 +81,12 @@ class Answerer(Protocol):
         Raises ``ServiceError``; must end by ``request.deadline``.
         """
         ...
+
+
+Ask = Callable[[Service, bytes, bytes], bytes | None]
+"""A question from inside a call: service, key, body. It blocks; answers as ``Answerer`` does."""
+
+
+def nobody(service: Service, key: bytes, body: bytes) -> bytes | None:
+    """The answerer of a guest that may ask for nothing."""
+    raise ServiceError(Refusal.UNAVAILABLE, f"{service} is not offered here")

@@ -22,7 +22,7 @@ from sandbox.testing import AGENTS, ATTACKS, COMMANDS, OPENING_ATTACKS, wat
 async def test_an_agent_answers_and_keeps_state(sandbox: Sandbox) -> None:
     """Calls follow each other on one instance."""
     guest = await sandbox.open_agent(await sandbox.prepare(wat(AGENTS["counter"])))
-    assert [(await guest.call(b"x")).data[0] for _ in range(3)] == [1, 2, 3]
+    assert [(await guest.call(b"x"))[0] for _ in range(3)] == [1, 2, 3]
     await guest.close()
     await guest.close()
     with pytest.raises(SandboxError) as dead:
@@ -40,7 +40,7 @@ async def test_attacks_end_with_their_reason(sandbox: Sandbox, name: str) -> Non
     with pytest.raises(SandboxError) as stopped:
         await guest.call(b"x")
     assert stopped.value.reason is reason
-    assert (await echo.call(b"alive")).data == b"alive"
+    assert await echo.call(b"alive") == b"alive"
 
 
 @pytest.mark.parametrize("name", OPENING_ATTACKS)

@@ -66,7 +66,7 @@ async def test_kinds_imports_and_exports_are_found(sandbox: Sandbox) -> None:
         (
             agent(
                 "(i64.const 0)",
-                imports='(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))',
+                imports='(import "wasi_unstable" "proc_exit" (func (param i32)))',
             ),
             Reason.UNGRANTED_IMPORT,
             "proc_exit",

@@ -20,7 +20,8 @@ from sandbox.testing import COMMANDS, wat
 from sandbox.wasi_poll import EFAULT, EINVAL, SUCCESS, poll_oneoff
 from sandbox.wasi_streams import StreamFile
 from sandbox.wasmtime_engine import WasmtimeEngine
-from sandbox.worker import answer, grants_from, grants_to, read_frame, serve
+from sandbox.worker import Worker, read_frame, serve
+from sandbox.worker_frames import grants_from, grants_to
 
 
 class Memory:
@@ -151,6 +152,7 @@ class TestWorkerLoop:
         path = tmp_path / "cat"
         path.write_bytes(engine.compile(wat(COMMANDS["cat"])).code)
         request = {
+            "op": "command",
             "artifact": str(path),
             "limits": Limits().as_dict(),
             "args": [],
@@ -163,7 +165,8 @@ class TestWorkerLoop:
             for expected in (b"one", b"two"):
                 frame = read_frame(answers)
                 assert frame is not None
-                assert frame[1] == expected
+                cut = frame[0]["parts"][0]
+                assert frame[1][:cut] == expected
 
     def test_every_request_gets_an_answer(self) -> None:
         """Also one that makes no sense, and one whose guest is stopped."""
@@ -172,10 +175,19 @@ class TestWorkerLoop:
             def run_command(self, *_: object, **__: object) -> CommandResult:
                 raise SandboxError(Reason.TRAP, "stopped", trap="unreachable")
 
-        whole = {"artifact": "x", "limits": {}, "args": [], "folders": [], "env": []}
+        whole = {
+            "op": "command",
+            "artifact": "x",
+            "limits": {},
+            "args": [],
+            "folders": [],
+            "env": [],
+        }
         for request, reason in (({}, "host_error"), (whole, "trap")):
-            header, _ = read(answer(Stopping(), request, b""))  # type: ignore[arg-type]  # one method
-            assert unpack_header(header)["reason"] == reason
+            sent: list[bytes] = []
+            worker = Worker(Stopping(), sent.append)  # type: ignore[arg-type]  # one method
+            worker.run(request, b"")
+            assert unpack_header(read(sent[0])[0])["reason"] == reason
 
 
 class TestPoll:

@@ -197,7 +197,7 @@ class TestWasmtime(EngineLaws):
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Only so many modules stay loaded; a dropped one loads again."""
-        monkeypatch.setattr("sandbox.wasmtime_engine.LOADED_MODULES", 2)
+        monkeypatch.setattr("sandbox.wasmtime_engine.platform.LOADED_MODULES", 2)
         engine = WasmtimeEngine()
         texts = [agent(reply("(i32.const 8)", f"(i32.const {n})")) for n in range(5)]
         for _ in range(2):

@@ -184,11 +184,11 @@ async def test_a_worker_handed_to_a_caller_that_left_is_not_lost(sandbox: Sandbo
     """Cancelling in the moment of the hand-over passes the worker on."""
     pool = sandbox._pool
     await sandbox.start()
-    first = await pool._acquire()
-    turn = asyncio.create_task(pool._acquire())
+    first = await pool._acquire("")
+    turn = asyncio.create_task(pool._acquire(""))
     await asyncio.sleep(0)
-    assert len(pool._waiting) == 1
-    pool._release(first, None)
+    assert pool.waiting == 1
+    pool._release(first, "", None)
     turn.cancel()
     with pytest.raises(asyncio.CancelledError):
         await turn
@@ -203,7 +203,7 @@ async def test_close_ends_everything(make_box: MakeBox) -> None:
     pids = box.pids
     assert len(pids) == 2
     calls = [asyncio.create_task(box.run_command(module, limits=ENDLESS)) for _ in range(3)]
-    await until(lambda: len(box._pool._waiting) == 1)
+    await until(lambda: box._pool.waiting == 1)
     await box.close()
     reasons = [error.reason for error in await asyncio.gather(*calls, return_exceptions=True)]  # type: ignore[union-attr]  # SandboxErrors
     assert sorted(reasons) == sorted([Reason.KILLED, Reason.KILLED, Reason.HOST_ERROR])
@@ -229,7 +229,7 @@ async def test_a_worker_that_cannot_start_says_why(
     box = make_box()
     module = await box.prepare(wat(COMMANDS["exit 3"]))
     monkeypatch.setattr(
-        "sandbox.pool.command",
+        "sandbox.worker_process.command",
         lambda *_: [sys.executable, "-c", "import sys; sys.exit('no room here')"],
     )
     with pytest.raises(SandboxError, match="no room here") as failed:
@@ -245,7 +245,7 @@ async def test_an_artifact_that_vanished_is_compiled_again(sandbox: Sandbox) -> 
     echo = await sandbox.prepare(wat(AGENTS["echo"]))
     echo.artifact.unlink()
     guest = await sandbox.open_agent(echo)
-    assert (await guest.call(b"x")).data == b"x"
+    assert await guest.call(b"x") == b"x"
 
 
 async def test_what_is_asked_of_the_pool_is_checked(sandbox: Sandbox) -> None:
@@ -308,7 +308,7 @@ async def test_every_waiting_call_hears_that_no_worker_starts(
     """No call waits for a worker that will not come."""
     box = make_box()
     module = await box.prepare(wat(COMMANDS["exit 3"]))
-    monkeypatch.setattr("sandbox.pool.command", lambda *_: [sys.executable, "-c", "pass"])
+    monkeypatch.setattr("sandbox.worker_process.command", lambda *_: [sys.executable, "-c", "pass"])
     calls = [box.run_command(module) for _ in range(3)]
     failed = await asyncio.gather(*calls, return_exceptions=True)
     assert [getattr(error, "reason", None) for error in failed] == [Reason.HOST_ERROR] * 3

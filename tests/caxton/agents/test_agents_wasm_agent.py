@@ -46,7 +46,7 @@ class FakeGuest:
         self.reply = GuestReply(data, sent, (), 0, 1, 0.1)
         self.heard: list[bytes] = []
 
-    async def call(self, data: bytes) -> GuestReply:
+    async def exchange(self, data: bytes) -> GuestReply:
         self.heard.append(data)
         return self.reply
 

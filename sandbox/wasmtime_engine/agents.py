@@ -1,0 +1,106 @@
+"""Live instances of agent modules."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import wasmtime
+
+from sandbox.engine import GuestReply
+from sandbox.errors import Reason, SandboxError
+from sandbox.grants import Grants
+from sandbox.host import check_message, exchange
+from sandbox.limits import Limits
+from sandbox.services.request import Ask, nobody
+from sandbox.wasmtime_engine.commands import agent_wasi
+from sandbox.wasmtime_engine.config import Memory
+from sandbox.wasmtime_engine.platform import Platform, Run, instantiate
+
+
+class WasmtimeAgent:
+    """A live instance of an agent module. Dead after any trap, abort or bad pointer."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        artifact: Path,
+        limits: Limits,
+        grants: Grants | None = None,
+        ask: Ask = nobody,
+    ) -> None:
+        self._platform = platform
+        self._limits = limits
+        self._dead: str | None = None
+        self._busy = threading.Lock()
+        self._ask = ask
+        self._store = platform.store(limits)
+        if grants is not None:
+            self._store.set_wasi(agent_wasi(grants))
+        prepared = platform.prepared(artifact)
+        try:
+            with platform.run(self._store, limits, ask):
+                instance = instantiate(prepared, self._store, limits)
+                exports = instance.exports(self._store)
+                initialize = exports.get("_initialize")
+                if isinstance(initialize, wasmtime.Func):
+                    initialize(self._store)
+        except SandboxError:
+            self._store.close()
+            raise
+        alloc = partial(cast("wasmtime.Func", exports["alloc"]), self._store)
+        handle = partial(cast("wasmtime.Func", exports["handle_message"]), self._store)
+        free = exports.get("dealloc")
+        dealloc = partial(free, self._store) if isinstance(free, wasmtime.Func) else None
+        memory = Memory(self._store, cast("wasmtime.Memory", exports["memory"]))
+        self._exchange = partial(exchange, memory, alloc, handle, dealloc, limits=limits)
+
+    def call(self, data: bytes) -> GuestReply:
+        """Deliver one message and take the reply. See ``AgentInstance``."""
+        if not self._busy.acquire(blocking=False):
+            raise SandboxError(
+                Reason.HOST_ERROR, "the guest is in a call; calls on one guest follow each other"
+            )
+        try:
+            return self._call(data)
+        finally:
+            self._busy.release()
+
+    def close(self) -> None:
+        """Free the instance; waits for a call in flight."""
+        with self._busy:
+            self._kill("it was closed")
+
+    def _call(self, data: bytes) -> GuestReply:
+        limits = self._limits
+        if self._dead is not None:
+            raise SandboxError(
+                Reason.INSTANCE_DEAD,
+                f"the guest ended earlier ({self._dead}); open a new one",
+                cause=self._dead,
+            )
+        check_message("the message", data, limits)
+        run: Run | None = None
+        try:
+            with self._platform.run(self._store, limits, self._ask) as run:
+                reply = self._exchange(data=data)
+                return GuestReply(
+                    reply,
+                    tuple(run.host.sent),
+                    tuple(run.host.logs),
+                    run.host.logs_dropped,
+                    run.fuel_used(),
+                    run.wall_ms(),
+                    run.host.written,
+                )
+        except SandboxError as error:
+            if run is None or run.trapped or error.reason is Reason.BAD_POINTER:
+                self._kill(error.reason)
+            raise
+
+    def _kill(self, why: str) -> None:
+        if self._dead is None:
+            self._dead = str(why)
+            self._store.close()

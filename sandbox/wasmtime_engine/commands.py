@@ -1,0 +1,87 @@
+"""WASI commands and what WASI modules see of the world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import wasmtime
+
+from sandbox.engine import CommandResult
+from sandbox.grants import Grants
+from sandbox.host import check_message, check_output
+from sandbox.limits import Limits
+from sandbox.services.request import Ask, nobody
+from sandbox.wasi_streams import StreamFile
+from sandbox.wasmtime_engine.platform import Platform, instantiate
+
+
+def run_command(
+    platform: Platform,
+    artifact: Path,
+    stdin: bytes,
+    limits: Limits,
+    grants: Grants,
+    args: tuple[str, ...],
+    ask: Ask = nobody,
+) -> CommandResult:
+    """Run a command in a fresh instance. One at a time on a platform: see ``Ticker.running``."""
+    check_message("standard input", stdin, limits)
+    prepared = platform.prepared(artifact)
+    with (
+        StreamFile(stdin) as source,
+        StreamFile() as stdout,
+        StreamFile() as stderr,
+        platform.store(limits) as store,
+    ):
+        store.set_wasi(_wasi((source, stdout, stderr), grants, args))
+        try:
+            flood = stdout.longer_than(limits.stdout_bytes)
+            with platform.run(store, limits, ask, flood) as run:
+                code = _start(prepared, store, limits)
+        finally:
+            # Said first: a flood also runs out of fuel or time, but this is its cause.
+            check_output(stdout.size(), limits)
+        return CommandResult(
+            stdout.read(limits.stdout_bytes),
+            stderr.read(limits.stderr_bytes),
+            code,
+            run.fuel_used(),
+            run.wall_ms(),
+            tuple(run.host.logs),
+            run.host.logs_dropped,
+            run.host.written,
+        )
+
+
+def agent_wasi(grants: Grants) -> wasmtime.WasiConfig:
+    """What an agent sees through WASI: its grants, no arguments, no standard streams."""
+    wasi = wasmtime.WasiConfig()
+    wasi.argv = ["agent"]
+    _grant(wasi, grants)
+    return wasi
+
+
+def _wasi(
+    streams: tuple[StreamFile, StreamFile, StreamFile], grants: Grants, args: tuple[str, ...]
+) -> wasmtime.WasiConfig:
+    wasi = wasmtime.WasiConfig()
+    wasi.argv = ["tool", *args]
+    wasi.stdin_file, wasi.stdout_file, wasi.stderr_file = (item.path for item in streams)
+    _grant(wasi, grants)
+    return wasi
+
+
+def _grant(wasi: wasmtime.WasiConfig, grants: Grants) -> None:
+    wasi.env = list(grants.env)
+    for folder in grants.folders:
+        wasi.preopen_dir(str(folder.host), folder.guest, folder.write)
+
+
+def _start(prepared: wasmtime.InstancePre, store: wasmtime.Store, limits: Limits) -> int:
+    try:
+        instance = instantiate(prepared, store, limits)
+        cast("wasmtime.Func", instance.exports(store)["_start"])(store)
+    except wasmtime.ExitTrap as ended:
+        return ended.code
+    return 0

@@ -1,0 +1,209 @@
+"""An engine with its clock, its linker and its loaded modules; and one call into a guest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+import wasmtime
+from wasmtime import Trap, TrapCode, WasmtimeError
+
+from sandbox.abi import FUNCTIONS, WASI, Level
+from sandbox.engine import load_failed
+from sandbox.errors import Reason, SandboxError
+from sandbox.host import U32, HostAbort, HostCalls, host_failed, out_of_fuel, timed_out, trapped
+from sandbox.limits import Limits
+from sandbox.services.request import Ask, nobody
+from sandbox.ticker import Ticker, ticks
+from sandbox.wasi_poll import poll_oneoff
+from sandbox.wasmtime_engine.config import Memory, config_of, func_type
+
+LOADED_MODULES: Final = 32
+"""Most modules an engine keeps loaded; the least recently used goes first."""
+
+
+class Run:
+    """One call into a guest: its store, budgets and what its host functions did."""
+
+    def __init__(self, store: wasmtime.Store, limits: Limits, ask: Ask = nobody) -> None:
+        self.store = store
+        self.limits = limits
+        self.started = time.monotonic()
+        self.deadline = self.started + limits.wall_ms / 1000
+        self.host = HostCalls(limits, self, ask)
+        self.trapped = False
+        store.set_fuel(limits.fuel)
+        store.set_epoch_deadline(ticks(limits.wall_ms))
+
+    def charge(self, cost: int) -> bool:
+        """See ``Meter``."""
+        left = self.store.get_fuel()
+        self.store.set_fuel(max(0, left - cost))
+        return left >= cost
+
+    def fuel_used(self) -> int:
+        """Fuel this call has used so far."""
+        return self.limits.fuel - self.store.get_fuel()
+
+    def wall_ms(self) -> float:
+        """Milliseconds since this call began."""
+        return (time.monotonic() - self.started) * 1000
+
+    def error(self, raised: Exception) -> SandboxError:
+        """Classify by what this call knows of itself.
+
+        A host function's exception may reach another thread's call, so ``raised`` is read only
+        when it is this call's own trap object.
+        """
+        if self.host.failure is not None:
+            return self.host.failure
+        if isinstance(raised, wasmtime.ExitTrap):
+            return SandboxError(
+                Reason.GUEST_ABORT,
+                f"the guest ended itself with exit code {raised.code}",
+                exit_code=raised.code,
+            )
+        code = raised.trap_code if isinstance(raised, Trap) else None
+        if code is TrapCode.OUT_OF_FUEL or self.store.get_fuel() == 0:
+            return out_of_fuel(self.limits)
+        if code is TrapCode.INTERRUPT or time.monotonic() >= self.deadline:
+            return timed_out(self.limits)
+        return trapped(code.name.lower() if code is not None else "unknown")
+
+
+HostFunction = Callable[[Run], Callable[..., Any]]
+"""Picks the work of a host function out of the call it belongs to."""
+
+
+class Platform:
+    """An engine of one stack size and one level, with its loaded modules.
+
+    At the inline level WASI is not there: it may block where no limit reaches.
+    """
+
+    def __init__(self, stack_bytes: int, level: Level) -> None:
+        self.engine = wasmtime.Engine(config_of(stack_bytes))
+        self.ticker = Ticker(self.engine.increment_epoch)
+        self._current = threading.local()
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[Path, wasmtime.InstancePre] = OrderedDict()
+        self._linker = self._link(wasi=level is Level.PROCESS)
+
+    @contextmanager
+    def run(
+        self,
+        store: wasmtime.Store,
+        limits: Limits,
+        ask: Ask = nobody,
+        give_up: Callable[[], bool] | None = None,
+    ) -> Iterator[Run]:
+        """Budgets, clock and this thread's current call; errors come out classified."""
+        run = Run(store, limits, ask)
+        self._current.run = run
+        try:
+            with self.ticker.running(give_up):
+                yield run
+        except (Trap, WasmtimeError, HostAbort) as raised:
+            run.trapped = True
+            raise run.error(raised) from None
+        finally:
+            self._current.run = None
+
+    def prepared(self, artifact: Path) -> wasmtime.InstancePre:
+        """The module with its imports resolved; loads the artifact at first use."""
+        with self._lock:
+            found = self._loaded.get(artifact)
+            if found is None:
+                try:
+                    module = wasmtime.Module.deserialize_file(self.engine, str(artifact))
+                    found = self._linker.instantiate_pre(module)
+                except WasmtimeError as error:
+                    raise load_failed(artifact, str(error).splitlines()[0]) from None
+                self._loaded[artifact] = found
+                while len(self._loaded) > LOADED_MODULES:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(artifact)
+            return found
+
+    def store(self, limits: Limits) -> wasmtime.Store:
+        """A fresh store for one instance, with its limits."""
+        store = wasmtime.Store(self.engine)
+        store.set_limits(
+            memory_size=limits.memory_bytes,
+            table_elements=limits.table_elements,
+            instances=1,
+            tables=4,
+            memories=1,
+        )
+        return store
+
+    def _link(self, *, wasi: bool) -> wasmtime.Linker:
+        linker = wasmtime.Linker(self.engine)
+        if wasi:
+            linker.define_wasi()
+            linker.allow_shadowing = True
+        define = self._definer(linker)
+        if wasi:
+            define(WASI, "poll_oneoff", func_type(4, "i32"), lambda run: partial(_poll, run))
+        for item in FUNCTIONS:
+            if wasi or item.level is Level.INLINE:
+                results = (item.result,) if item.result else ()
+                work = partial(_of_host, name=item.name)
+                define(item.module, item.name, func_type(item.params, *results), work)
+        return linker
+
+    def _definer(
+        self, linker: wasmtime.Linker
+    ) -> Callable[[str, str, wasmtime.FuncType, HostFunction], None]:
+        def define(module: str, name: str, kind: wasmtime.FuncType, work: HostFunction) -> None:
+            def called(caller: wasmtime.Caller, *numbers: int) -> Any:
+                run: Run = self._current.run
+                try:
+                    memory = Memory(caller, cast("wasmtime.Memory", caller["memory"]))
+                    return work(run)(memory, *numbers)
+                except HostAbort:
+                    raise
+                except Exception as error:
+                    raise run.host.fail(host_failed(f"{module}.{name}", error)) from error
+
+            linker.define_func(module, name, kind, called, access_caller=True)
+
+        return define
+
+
+def _of_host(run: Run, *, name: str) -> Callable[..., Any]:
+    return cast("Callable[..., Any]", getattr(run.host, name))
+
+
+def instantiate(
+    prepared: wasmtime.InstancePre, store: wasmtime.Store, limits: Limits
+) -> wasmtime.Instance:
+    """Instantiate; what is refused without a trap declares more than its limits."""
+    try:
+        return prepared.instantiate(store)
+    except wasmtime.ExitTrap:
+        raise
+    except WasmtimeError as error:
+        if store.get_fuel() == 0:
+            raise
+        why = str(error).splitlines()[0]
+        raise SandboxError(
+            Reason.MODULE_TOO_LARGE,
+            f"the module does not fit its limits of {limits.memory_bytes} bytes of memory and "
+            f"{limits.table_elements} table elements ({why}); raise them",
+            memory_bytes=limits.memory_bytes,
+            table_elements=limits.table_elements,
+        ) from None
+
+
+def _poll(run: Run, memory: Memory, *numbers: int) -> int:
+    errno = poll_oneoff(memory, *(n & U32 for n in numbers), deadline=run.deadline)
+    if errno is None:
+        raise run.host.fail(timed_out(run.limits))
+    return errno
