@@ -42,7 +42,7 @@ HOST_CALL_FUEL: Final = 5_000
 ASK_FUEL: Final = 100_000
 """Fuel one question to the host costs, plus one per byte of it and of its answer."""
 
-KEY_BYTES: Final = 512
+KEY_BYTES: Final = 255
 """Longest key of the key-value store."""
 
 RANDOM_BYTES: Final = 64 * 1024

@@ -52,7 +52,7 @@ _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,252})(:\d{1,5})?")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _PROVIDER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _FALLBACK = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}(/\S{1,200})?")
-_DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}(:r[ow])?")
 
 MAX_COUNT: Final = 10**12
 
@@ -229,7 +229,10 @@ _GRANTS: Final[Rows] = {
     "hosts": ("hosts", _names(_HOST, "host names such as api.example.com")),
     "env": ("env", _names(_ENV, "names of variables")),
     "kv": ("kv", _boolean),
-    "databases": ("databases", _names(_DATABASE, "names of databases")),
+    "databases": (
+        "databases",
+        _names(_DATABASE, "names of databases, with :rw for those to write"),
+    ),
 }
 
 

@@ -51,8 +51,12 @@ class ToolRunner(Protocol):
         *,
         permissions: Mapping[str, Any],
         timeout_ms: int,
+        owner: str = "",
     ) -> ToolResult:
-        """Run ``tool`` with what ``permissions`` grants; a deadline of ``timeout_ms`` holds."""
+        """Run ``tool`` with what ``permissions`` grants; a deadline of ``timeout_ms`` holds.
+
+        ``owner`` is the agent whose call it is: owners take turns, and each has keys of its own.
+        """
         ...
 
 

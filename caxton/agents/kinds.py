@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from caxton.agents.behaviour import Behaviour, ToolRunner
 from caxton.agents.config_agent import ConfigBehaviour
 from caxton.agents.definition import AgentDefinition
+from caxton.agents.state import AgentState
 from caxton.config import Config
 from caxton.llm.provider import Provider, ProviderSettings, make_provider
 from caxton.tools.catalog import ToolCatalog
@@ -29,14 +30,20 @@ class Services:
     Args:
         config: the node's settings.
         tools: runs tools.
+        state: where WASM agents keep what outlives them; nowhere when not given.
         catalog: the tools that are installed; the shipped ones when not given.
     """
 
     def __init__(
-        self, config: Config, tools: ToolRunner, catalog: ToolCatalog | None = None
+        self,
+        config: Config,
+        tools: ToolRunner,
+        catalog: ToolCatalog | None = None,
+        state: AgentState | None = None,
     ) -> None:
         self.config = config
         self.runner = tools
+        self.state = state
         self.catalog = catalog or ToolCatalog.builtin()
         self._providers: dict[str, Provider] = {}
         self._sandbox: Sandbox | None = None
@@ -64,11 +71,11 @@ class Services:
     def sandbox(self) -> Sandbox:
         """The sandbox of this process, made when the first WASM agent asks."""
         if self._sandbox is None:
-            from sandbox import Sandbox
+            from sandbox import Questions, Sandbox
 
             folder = self.config.data / "cache" / "modules"
             folder.parent.mkdir(parents=True, exist_ok=True)
-            self._sandbox = Sandbox(folder, workers=1)
+            self._sandbox = Sandbox(folder, workers=1, questions=Questions(self.state))
         return self._sandbox
 
     async def close(self) -> None:
@@ -96,7 +103,9 @@ def _wasm(definition: AgentDefinition, file: Path, services: Services) -> Behavi
     from caxton.agents.wasm_agent import WasmBehaviour
 
     path = file.parent / (definition.wasm or "")
-    return WasmBehaviour(definition, path, services.sandbox, file.name)
+    return WasmBehaviour(
+        definition, path, services.sandbox, file.name, services.config, services.state
+    )
 
 
 KINDS: Final[Mapping[str, Callable[[AgentDefinition, Path, Services], Behaviour]]] = {

@@ -133,6 +133,7 @@ class Turn:
             arguments,
             permissions=self.definition.permissions.for_tool(tool.name),
             timeout_ms=limits.tool_timeout_ms or TOOL_TIMEOUT_MS,
+            owner=self.definition.slug,
         )
         logger.debug("%s called %s: %s", self.definition.name, tool.name, result.reason or "ok")
         return _told(result)

@@ -8,24 +8,35 @@ keeps its memory between messages until it is stopped for breaking a limit.
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import orjson
 
 from caxton.agents.behaviour import Context, Outgoing
 from caxton.agents.definition import AgentDefinition
+from caxton.agents.state import AgentState
+from caxton.config import Config
+from caxton.config.secret import Secret
+from caxton.config.setting import named_databases
 from caxton.errors import AgentFileInvalid, ValidationError
 from caxton.message import Message, Performative, parse_performative, to_json
+from caxton.tools.guest_log import log_lines
 from caxton.types import CapabilityName, ProtocolName, parse_id
 
 if TYPE_CHECKING:
-    from sandbox import Guest, Limits, Sandbox
+    from sandbox import Grants, Guest, Limits, Sandbox
 
 __all__ = ["WasmBehaviour"]
 
+logger = logging.getLogger("caxton.agents.guest")
+
 MAX_MODULE: Final = 32 * 1024 * 1024
+_OUTCOME: Final = msgspec.msgpack.Decoder(list[Outgoing])
 SENT_KEYS: Final = frozenset(
     {"receiver", "capability", "performative", "content", "protocol", "new_conversation"}
 )
@@ -39,6 +50,8 @@ class WasmBehaviour:
         module: the module's file.
         sandbox: gives the sandbox of this process; asked at the first start.
         file: the agent file, for errors.
+        config: the node's settings: where granted folders and databases are.
+        state: where it keeps what outlives it; nowhere when not given.
 
     Raises:
         AgentFileInvalid: there is no module.
@@ -52,12 +65,17 @@ class WasmBehaviour:
         module: Path,
         sandbox: Callable[[], Sandbox],
         file: str,
+        config: Config,
+        state: AgentState | None = None,
     ) -> None:
         if not module.is_file():
             raise _invalid(file, f"there is no file {definition.wasm} beside the agent file")
         self.definition = definition
         self._path = module
         self._file = file
+        self._config = config
+        self._state = state
+        self._namespace = f"agent/{definition.slug}"
         self._sandbox = sandbox
         self._guest: Guest | None = None
 
@@ -77,7 +95,7 @@ class WasmBehaviour:
                 raise _invalid(self._file, f"{len(data):,} bytes; at most {MAX_MODULE:,} allowed")
             box = self._sandbox()
             module = await box.prepare(data)
-            self._guest = await box.open_agent(module, self._limits())
+            self._guest = await box.open_agent(module, self._limits(), self._grants())
         except SandboxBusy:
             raise
         except (OSError, SandboxError, InvalidSetting) as error:
@@ -94,22 +112,44 @@ class WasmBehaviour:
         }
         return Limits(**{name: value for name, value in given.items() if value is not None})
 
+    def _grants(self) -> Grants:
+        from caxton.tools.grants import grants_of
+
+        return grants_of(
+            self.definition.permissions.for_tool(""),
+            workspace=self._config.workspace,
+            namespace=self._namespace,
+            environment=os.environ,
+            databases=named_databases(Secret(self._config.tools_databases)),
+        )
+
     async def handle(self, message: Message, context: Context) -> Sequence[Outgoing]:
         """Hand one message to the guest.
 
         Raises:
             SandboxError: the guest broke a limit or trapped; it is dead.
+            CaxtonError: what it wrote under its keys could not be kept.
             ValidationError: what it gave back is no message.
         """
         if self._guest is None:
             raise RuntimeError(f"{self.definition.name} was not started")
+        if self._state is not None and context.delivery_count > 1:
+            before = self._state.outcome(self._namespace, message.message_id)
+            if before is not None:
+                return _OUTCOME.decode(before)
         body = to_json(message)
         body["sender_name"] = context.name_of(message.sender)
         body["delivery_count"] = context.delivery_count
         reply = await self._guest.exchange(orjson.dumps(body))
+        log_lines(logger, self.definition.name, reply.logs, reply.logs_dropped)
         sent = [_sent(raw) for raw in reply.sent]
         answer = _answer(reply.data)
-        return [answer, *sent] if answer is not None else sent
+        outputs = [answer, *sent] if answer is not None else sent
+        if reply.written and self._state is not None:
+            # Before its answer leaves: what it tells of is kept.
+            outcome = (message.message_id, msgspec.msgpack.encode(outputs))
+            await self._state.write(self._namespace, reply.written, outcome)
+        return outputs
 
     async def close(self) -> None:
         """Free the guest's memory."""

@@ -66,6 +66,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     storage_keep_days: int = 0
     storage_keep_bytes: int = 0
     tools_workers: int = 2
+    tools_each: int = 0
+    tools_waiting: int = 64
+    tools_databases: str = Secret("")
     llm_provider: str = "auto"
     llm_base_url: str = ""
     llm_api_key: str = Secret("")

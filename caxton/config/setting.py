@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from caxton.config.secret import Secret
 from caxton.errors import ValidationError
 from caxton.types import Bound
 
-__all__ = ["Setting", "choice", "flag", "path", "row", "secret", "text"]
+__all__ = [
+    "Setting", "choice", "databases", "flag", "named_databases", "path", "row", "secret", "text",
+]  # fmt: skip
+
+_DATABASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,32 @@ def secret(value: object, field: str) -> Secret:
         return Secret(text(value, field))
     except ValidationError:
         raise ValidationError(field=field, value="a secret", allowed="text") from None
+
+
+def databases(value: object, field: str) -> Secret:
+    """Databases as ``name=file`` or ``name=url``, parted by commas; a URL may hold a password.
+
+    Raises ValidationError for anything else.
+    """
+    given = secret(value, field)
+    try:
+        named_databases(given)
+    except ValueError:
+        raise ValidationError(
+            field=field, value="databases", allowed="name=file or name=url, parted by commas"
+        ) from None
+    return given
+
+
+def named_databases(given: Secret) -> dict[str, str]:
+    """The sources by name. Raises ValueError for what is no list of them."""
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in given.reveal().split(","))):
+        name, sign, source = part.partition("=")
+        if not sign or not source or not _DATABASE.fullmatch(name) or name in found:
+            raise ValueError("not a name and a source")
+        found[name] = source
+    return found
 
 
 def path(value: object, field: str) -> Path:

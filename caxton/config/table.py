@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from caxton.capability import Strategy
 from caxton.config.profiles import PROFILES
-from caxton.config.setting import Setting, choice, flag, path, row, secret, text
+from caxton.config.setting import Setting, choice, databases, flag, path, row, secret, text
 from caxton.types import (
     AgentQueueSize,
     Bound,
@@ -186,6 +186,23 @@ SETTINGS: tuple[Setting, ...] = (
         Bound("storage.keep_bytes", int, 0, 1 << 44, unit="bytes"),
     ),
     row("tools.workers", "Sandbox workers that run tools.", Bound("tools.workers", int, 1, 64)),
+    row(
+        "tools.each",
+        "Sandbox workers that the tools of one agent may have at once; 0 for all of them.",
+        Bound("tools.each", int, 0, 64),
+    ),
+    row(
+        "tools.waiting",
+        "Tool calls that may wait for a worker; more are refused.",
+        Bound("tools.waiting", int, 0, 100_000, unit="calls"),
+    ),
+    row(
+        "tools.databases",
+        "Databases that agents may be granted: `name=file` or `name=url`, parted by commas.",
+        databases,
+        "name=file or name=url, parted by commas",
+        secret=True,
+    ),
     row(
         "llm.provider",
         "Language-model provider: `auto` takes openai when a key or base URL is set, else rules.",

@@ -9,6 +9,7 @@ from typing import Any
 from caxton.agents.directory import Directory
 from caxton.agents.keeper import Keeper
 from caxton.agents.kinds import Services
+from caxton.agents.state import open_state
 from caxton.errors import InternalError
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Answer, Query, Submit
@@ -64,10 +65,9 @@ class Inside:
         config = layout.config
         directory.follow(registry)
         self._config = config
-        self._runner = SandboxToolRunner(
-            config.data / "cache" / "wasm", config.workspace, workers=config.tools_workers
-        )
-        self._services = Services(config=config, tools=self._runner)
+        self._state = open_state(config)
+        self._runner = SandboxToolRunner(config, self._state)
+        self._services = Services(config=config, tools=self._runner, state=self._state)
         others = _NoOthers()
         self._shard = Shard(
             config,
@@ -118,4 +118,5 @@ class Inside:
         await self._shard.stop(timeout_s)
         await self._services.close()
         await self._runner.close()
+        await self._state.close()
         await asyncio.to_thread(self._shard.tracing.close, TRACES_S)

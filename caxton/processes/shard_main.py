@@ -13,6 +13,7 @@ from caxton.agents.host import Loader
 from caxton.agents.keeper import Keeper
 from caxton.agents.kinds import Services, make_behaviour
 from caxton.agents.registrar import Registrar
+from caxton.agents.state import read_state
 from caxton.capability import Strategy
 from caxton.config import Config
 from caxton.errors import AgentNotResponding
@@ -77,7 +78,8 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
     def event(kind: str, subject: str, text: str) -> None:
         control.tell("event", kind, subject, text)
 
-    services = Services(config=config, tools=RemoteToolRunner(peers.tool_questions))
+    state = read_state(config, peers.tool_questions)
+    services = Services(config=config, tools=RemoteToolRunner(peers.tool_questions), state=state)
     shard = Shard(
         config,
         number,
@@ -121,6 +123,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
         await registrar.close()
     await shard.stop(timeout_s)
     await services.close()
+    state.close()
     await peers.close()
     await asyncio.to_thread(shard.tracing.close, TRACES_S)
     registry.close()

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import orjson
 
 from caxton.agents.behaviour import ToolResult
+from caxton.agents.state import AgentState
+from caxton.config import Config
+from caxton.config.secret import Secret
+from caxton.config.setting import named_databases
 from caxton.errors import CaxtonError
 from caxton.links.questions import Questions
 from caxton.tools.catalog import ToolCatalog, ToolSpec
-from sandbox import FolderGrant, Grants, InvalidSetting, Limits, Module, Sandbox, SandboxError
+from caxton.tools.grants import grants_of
+from caxton.tools.guest_log import log_lines
+from sandbox import InvalidSetting, Limits, Module, Sandbox, SandboxError, WorkerPool
+from sandbox import Questions as Answers
 
 __all__ = ["RemoteToolRunner", "SandboxToolRunner"]
+
+logger = logging.getLogger("caxton.tools")
 
 RESULT_BYTES = 256 * 1024
 """Largest tool result an agent gets; a longer one is an error that says so."""
@@ -27,14 +37,26 @@ class SandboxToolRunner:
     """Runs tools in sandbox workers that this process owns.
 
     Args:
-        cache: private folder for compiled modules.
-        workspace: folder that granted paths start from.
-        workers: sandbox workers.
+        config: the node's settings.
+        state: where tools keep what outlives them, for agents that are granted it.
+        answers: answers what tools ask; of ``state`` alone when not given.
     """
 
-    def __init__(self, cache: Path, workspace: Path, *, workers: int) -> None:
-        self._sandbox = Sandbox(cache, workers)
-        self._workspace = workspace
+    def __init__(self, config: Config, state: AgentState, answers: Answers | None = None) -> None:
+        answers = answers or Answers(state)
+        self._sandbox = Sandbox(
+            config.data / "cache" / "wasm",
+            pool=WorkerPool(
+                config.tools_workers,
+                max_waiting=config.tools_waiting,
+                most_each=config.tools_each,
+                questions=answers,
+            ),
+            questions=answers,
+        )
+        self._workspace = config.workspace
+        self._databases = named_databases(Secret(config.tools_databases))
+        self._state = state
         self._modules: dict[str, Module] = {}
         self._lock = asyncio.Lock()
 
@@ -49,19 +71,34 @@ class SandboxToolRunner:
         *,
         permissions: Mapping[str, Any],
         timeout_ms: int,
+        owner: str = "",
     ) -> ToolResult:
         """Run ``tool`` in a fresh instance with what ``permissions`` grants."""
         started = time.monotonic()
+        namespace = f"tool/{owner}/{tool.name}"
         try:
+            grants = grants_of(
+                permissions,
+                workspace=self._workspace,
+                namespace=namespace,
+                environment=os.environ,
+                databases=self._databases,
+            )
             module = await self._module(tool)
             result = await self._sandbox.run_command(
                 module,
                 orjson.dumps(arguments),
                 Limits.for_command(wall_ms=timeout_ms),
-                self._grants(permissions),
+                grants,
+                owner=owner,
             )
+            log_lines(logger, tool.name, result.logs, result.logs_dropped)
+            if result.exit_code == 0:
+                await self._state.write(namespace, result.written)
         except SandboxError as error:
             return ToolResult(False, str(error), error.reason.value, _since(started))
+        except CaxtonError as error:
+            return ToolResult(False, str(error), error.code.lower(), _since(started))
         except (InvalidSetting, OSError) as error:
             return ToolResult(False, str(error), "refused", _since(started))
         text = result.stdout.decode("utf-8", "replace").strip()
@@ -85,15 +122,6 @@ class SandboxToolRunner:
                 known = self._modules[tool.sha256] = await self._sandbox.prepare(data)
             return known
 
-    def _grants(self, permissions: Mapping[str, Any]) -> Grants:
-        files = permissions.get("files") or {}
-        return Grants(
-            folders=tuple(
-                FolderGrant(self._workspace / guest, str(guest), write=mode == "rw")
-                for guest, mode in files.items()
-            )
-        )
-
     async def close(self) -> None:
         """End the workers."""
         await self._sandbox.close()
@@ -108,6 +136,7 @@ class SandboxToolRunner:
             orjson.loads(arguments["arguments"]),
             permissions=arguments["permissions"],
             timeout_ms=int(arguments["timeout_ms"]),
+            owner=str(arguments["owner"]),
         )
         return msgspec.to_builtins(result)
 
@@ -125,6 +154,7 @@ class RemoteToolRunner:
         *,
         permissions: Mapping[str, Any],
         timeout_ms: int,
+        owner: str = "",
     ) -> ToolResult:
         """Run ``tool`` there; a lost worker is a result too."""
         started = time.monotonic()
@@ -133,6 +163,7 @@ class RemoteToolRunner:
             "arguments": orjson.dumps(arguments),
             "permissions": dict(permissions),
             "timeout_ms": timeout_ms,
+            "owner": owner,
         }
         try:
             # The worker enforces the deadline; the margin is for the way there, a queue and a

@@ -39,7 +39,13 @@ class FakeRunner:
         self.calls: list[tuple[str, dict[str, Any], dict[str, Any], int]] = []
 
     async def call(
-        self, tool: Any, arguments: Mapping[str, Any], *, permissions: Any, timeout_ms: int
+        self,
+        tool: Any,
+        arguments: Mapping[str, Any],
+        *,
+        permissions: Any,
+        timeout_ms: int,
+        owner: str,
     ) -> ToolResult:
         self.calls.append((tool.name, dict(arguments), dict(permissions), timeout_ms))
         result = self.answer(dict(arguments))

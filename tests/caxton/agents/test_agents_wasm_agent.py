@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from caxton.agents.definition import AgentDefinition, AgentLimits
+from caxton.agents.definition import AgentDefinition, AgentLimits, Permissions
 from caxton.agents.wasm_agent import WasmBehaviour
+from caxton.config import Config
 from caxton.errors import AgentFileInvalid, ValidationError
 from caxton.message import Message, Performative
+from caxton.storage.agent_state import StateWriter
 from caxton.types import format_id
-from sandbox import Limits, Reason, Sandbox, SandboxBusy, SandboxError
+from sandbox import Limits, Questions, Reason, Sandbox, SandboxBusy, SandboxError
 from sandbox.engine import GuestReply
-from sandbox.testing import AGENTS, ATTACKS, wat
+from sandbox.testing import AGENTS, ATTACKS, agent, reply, wat
 
 Ask = Callable[..., Message]
 
@@ -36,7 +38,7 @@ async def box(folder: Path) -> AsyncIterator[Sandbox]:
 
 def behaviour(box: Sandbox, path: Path, **limits: Any) -> WasmBehaviour:
     definition = AgentDefinition("Ab", wasm=path.name, limits=AgentLimits(**limits))
-    return WasmBehaviour(definition, path, lambda: box, "Ab.md")
+    return WasmBehaviour(definition, path, lambda: box, "Ab.md", Config())
 
 
 class FakeGuest:
@@ -179,3 +181,89 @@ async def test_limits_and_size_are_checked(
     monkeypatch.setattr("caxton.agents.wasm_agent.MAX_MODULE", 3)
     with pytest.raises(AgentFileInvalid, match="at most 3"):
         await agent.start()
+
+
+KEEPER = agent(
+    # Counts under the key "n", in one byte; logs what it was given; "!" writes and then traps.
+    """(local $got i32)
+    (call $log (i32.const 2) (local.get $p) (local.get $n))
+    (if (i32.eq (call $get (i32.const 16) (i32.const 1)) (i32.const 1))
+      (then (drop (call $take (i32.const 8) (i32.const 1)))))
+    (i32.store8 (i32.const 8) (i32.add (i32.load8_u (i32.const 8)) (i32.const 1)))
+    (drop (call $put (i32.const 16) (i32.const 1) (i32.const 8) (i32.const 1)))
+    (if (i32.gt_u (local.get $n) (i32.const 4000)) (then (unreachable)))"""
+    + reply("(i32.const 8)", "(i32.const 1)"),
+    imports='(import "caxton" "log" (func $log (param i32 i32 i32)))'
+    '(import "caxton" "kv_get" (func $get (param i32 i32) (result i32)))'
+    '(import "caxton" "kv_put" (func $put (param i32 i32 i32 i32) (result i32)))'
+    '(import "caxton" "take" (func $take (param i32 i32) (result i32)))',
+    extra='(data (i32.const 16) "n")',
+)
+"""Keeps its count in the key-value store, and traps on long messages after having written."""
+
+
+async def test_what_it_keeps_outlives_it(
+    tmp_path: Path, folder: Path, ask: Ask, context: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A count under a key goes on in a fresh instance; a call that traps has written nothing."""
+    path = tmp_path / "keeper.wasm"
+    path.write_bytes(wat(KEEPER))
+    state = StateWriter(tmp_path / "state", disk=False, map_bytes=1 << 26)
+    definition = AgentDefinition("Keeper", wasm=path.name, permissions=Permissions(kv=True))
+    async with Sandbox(folder, workers=1, questions=Questions(state)) as box:
+
+        async def fresh() -> WasmBehaviour:
+            made = WasmBehaviour(definition, path, lambda: box, "Keeper.md", Config(), state)
+            await made.start()
+            return made
+
+        with caplog.at_level("WARNING", "caxton.agents.guest"):
+            for number in (1, 2):
+                agent_ = await fresh()
+                (out,) = await agent_.handle(ask("hi"), context)
+                assert out.content == bytes([number])
+                with pytest.raises(SandboxError):
+                    await agent_.handle(ask("x" * 5_000), context)
+                await agent_.close()
+        assert state.get("agent/keeper", b"n") == b"\x02"
+        assert "Keeper: " in caplog.text
+    await state.close()
+
+
+async def test_a_message_that_comes_again_is_answered_as_before(
+    tmp_path: Path, folder: Path, ask: Ask, context: Any
+) -> None:
+    """Its writes were kept, its answer may have been lost: both are as they were the first time."""
+    path = tmp_path / "keeper.wasm"
+    path.write_bytes(wat(KEEPER))
+    state = StateWriter(tmp_path / "state", disk=False, map_bytes=1 << 26)
+    definition = AgentDefinition("Keeper", wasm=path.name, permissions=Permissions(kv=True))
+    async with Sandbox(folder, workers=1, questions=Questions(state)) as box:
+        made = WasmBehaviour(definition, path, lambda: box, "Keeper.md", Config(), state)
+        await made.start()
+        message = ask("hi")
+        first = await made.handle(message, context)
+        context.delivery_count = 2
+        assert await made.handle(message, context) == first
+        (fresh,) = await made.handle(ask("hi"), context)
+        assert (first[0].content, fresh.content) == (b"\x01", b"\x02")
+        await made.close()
+    await state.close()
+
+
+async def test_without_permission_nothing_is_kept(
+    tmp_path: Path, folder: Path, ask: Ask, context: Any
+) -> None:
+    """The guest is told so, and the store stays empty."""
+    path = tmp_path / "keeper.wasm"
+    path.write_bytes(wat(KEEPER))
+    state = StateWriter(tmp_path / "state", disk=False, map_bytes=1 << 26)
+    async with Sandbox(folder, workers=1, questions=Questions(state)) as box:
+        definition = AgentDefinition("Keeper", wasm=path.name)
+        made = WasmBehaviour(definition, path, lambda: box, "Keeper.md", Config(), state)
+        await made.start()
+        for _ in range(2):
+            await made.handle(ask("hi"), context)
+        assert state.keys("agent/keeper", b"") == []
+        await made.close()
+    await state.close()
