@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
@@ -19,6 +20,12 @@ from sandbox.module import Module, check_header, classify, content_hash
 
 CHILDREN: Final = 2
 """Most compilations at once; others wait their turn."""
+
+PROGRESS_S: Final = 1.0
+"""Between two reports of a compilation that takes long."""
+
+Progress = Callable[[str, int, float], None]
+"""Told of a compilation under way: the module's hash, its bytes, and seconds so far."""
 
 HASHED_ON_LOOP: Final = 256 * 1024
 """Largest module, in bytes, that is hashed and looked up without leaving the event loop."""
@@ -54,9 +61,18 @@ class CompileLimits:
 
 
 class Compiler:
-    """Compiles each content once. Belongs to one event loop."""
+    """Compiles each content once. Belongs to one event loop.
 
-    def __init__(self, cache_dir: Path, limits: CompileLimits | None = None) -> None:
+    ``progress`` is told every second of a compilation that takes long.
+    """
+
+    def __init__(
+        self,
+        cache_dir: Path,
+        limits: CompileLimits | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._progress = progress
         self.limits = limits or CompileLimits()
         self._cache = ArtifactCache(cache_dir, engine_fingerprint())
         self._turns = asyncio.Semaphore(CHILDREN)
@@ -108,9 +124,22 @@ class Compiler:
 
     async def _compile(self, sha256: str, data: bytes) -> Shape:
         async with self._turns:
-            with self._cache.aside() as part:
-                record = await self._run_child(data, part)
-                return self._cache.store(sha256, part, record)
+            telling = asyncio.create_task(self._tell(sha256, len(data)), name="compile progress")
+            try:
+                with self._cache.aside() as part:
+                    record = await self._run_child(data, part)
+                    return self._cache.store(sha256, part, record)
+            finally:
+                telling.cancel()
+
+    async def _tell(self, sha256: str, size: int) -> None:
+        """Tell how long it takes so far. Ends by being cancelled; nobody waits for it."""
+        if self._progress is None:
+            return
+        begun = asyncio.get_running_loop().time()
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            self._progress(sha256, size, asyncio.get_running_loop().time() - begun)
 
     async def _run_child(self, data: bytes, part: Path) -> dict[str, object]:
         limits = self.limits

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from sandbox.abi import Level
-from sandbox.compiler import CompileLimits, Compiler
+from sandbox.compiler import CompileLimits, Compiler, Progress
 from sandbox.engine import CommandResult, Engine
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.grants import Grants
@@ -39,6 +39,7 @@ class Sandbox:
     ``cache_dir`` is made with mode 0700 and must stay private: compiled modules in it are
     trusted. ``workers`` is the number of processes for commands; they start with the first.
     ``pool`` replaces the pool, for other bounds. ``questions`` answers what guests ask.
+    ``progress`` is told every second of a compilation that takes long.
     """
 
     def __init__(
@@ -47,10 +48,11 @@ class Sandbox:
         workers: int = 2,
         *,
         compile_limits: CompileLimits | None = None,
+        progress: Progress | None = None,
         pool: WorkerPool | None = None,
         questions: Questions | None = None,
     ) -> None:
-        self._compiler = Compiler(cache_dir, compile_limits)
+        self._compiler = Compiler(cache_dir, compile_limits, progress)
         self._questions = questions or Questions()
         self._pool = pool or WorkerPool(workers, questions=self._questions)
         self._threads: GuestThreads | None = None

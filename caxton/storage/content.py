@@ -1,4 +1,4 @@
-"""Large contents, kept once by the hash of their bytes: results of tools that no message should hold.
+"""Large contents, kept once by the hash of their bytes: results of tools no message should hold.
 
 One process writes; every process may read. Beyond a size the oldest go first.
 """

@@ -53,6 +53,7 @@ class SandboxToolRunner:
                 questions=answers,
             ),
             questions=answers,
+            progress=_compiling,
         )
         self._workspace = config.workspace
         self._databases = named_databases(Secret(config.tools_databases))
@@ -172,6 +173,13 @@ class RemoteToolRunner:
         except CaxtonError as error:
             return ToolResult(False, str(error), error.code.lower(), _since(started))
         return msgspec.convert(answer, ToolResult)
+
+
+def _compiling(sha256: str, size: int, seconds: float) -> None:
+    """Said when a compilation takes long, and then ever more seldom."""
+    whole = int(seconds)
+    if whole >= 2 and whole & (whole - 1) == 0:
+        logger.info("compiling module %s of %d bytes takes %d s so far", sha256[:12], size, whole)
 
 
 def _since(started: float) -> float:

@@ -152,6 +152,23 @@ async def test_closing_ends_a_compilation(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").glob(".*.part"))
 
 
+async def test_a_long_compilation_tells_how_long_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hash, size and time so far, again and again until it ends, and not after."""
+    monkeypatch.setattr("sandbox.compiler.PROGRESS_S", 0.005)
+    told: list[tuple[str, int, float]] = []
+    async with Sandbox(tmp_path / "cache", progress=lambda *what: told.append(what)) as box:
+        module = await box.prepare(ECHO)
+        count = len(told)
+        assert count > 1
+        assert {(one, size) for one, size, _ in told} == {(module.sha256, len(ECHO))}
+        times = [seconds for *_, seconds in told]
+        assert times == sorted(times)
+        await box.prepare(ECHO)
+        assert len(told) == count
+
+
 def many_functions(count: int) -> bytes:
     """A module of very many empty functions, costly to compile for its size."""
 

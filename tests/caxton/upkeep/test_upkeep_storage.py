@@ -146,7 +146,7 @@ def test_many_faults_are_counted(data: Path) -> None:
 def test_a_file_that_is_no_store(data: Path) -> None:
     """It is a fault of that store; the others are looked at."""
     (data / "shards" / "0" / "data.mdb").write_bytes(b"no store" * 2_000)
-    registry, state, shard = verify(data)
+    registry, _, shard = verify(data)
     assert registry.faults == []
     assert len(shard.faults) == 1
 
