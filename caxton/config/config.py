@@ -66,6 +66,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     storage_keep_days: int = 0
     storage_keep_bytes: int = 0
     tools_workers: int = 2
+    mcp_enabled: bool = True
+    mcp_token: str = Secret("")
+    mcp_hosts: str = ""
+    mcp_tools: str = "sandboxed"
+    mcp_permissions: str = ""
+    mcp_timeout_ms: int = 120_000
+    mcp_servers: str = ""
     llm_provider: str = "auto"
     llm_base_url: str = ""
     llm_api_key: str = Secret("")

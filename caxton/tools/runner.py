@@ -14,7 +14,7 @@ import orjson
 from caxton.agents.behaviour import ToolResult
 from caxton.errors import CaxtonError
 from caxton.links.questions import Questions
-from caxton.tools.catalog import ToolCatalog, ToolSpec
+from caxton.tools.catalog import ToolSpec
 from sandbox import FolderGrant, Grants, InvalidSetting, Limits, Module, Sandbox, SandboxError
 
 __all__ = ["RemoteToolRunner", "SandboxToolRunner"]
@@ -98,19 +98,6 @@ class SandboxToolRunner:
         """End the workers."""
         await self._sandbox.close()
 
-    async def answer(self, name: str, arguments: dict[str, Any]) -> Any:
-        """Answer a question of a shard: ``tool`` runs one."""
-        tool = ToolCatalog.builtin().get(str(arguments["tool"]))
-        if name != "tool" or tool is None:
-            return msgspec.to_builtins(ToolResult(False, "no such tool is installed", "missing"))
-        result = await self.call(
-            tool,
-            orjson.loads(arguments["arguments"]),
-            permissions=arguments["permissions"],
-            timeout_ms=int(arguments["timeout_ms"]),
-        )
-        return msgspec.to_builtins(result)
-
 
 class RemoteToolRunner:
     """Runs tools by asking the tools process over a link."""
@@ -137,7 +124,9 @@ class RemoteToolRunner:
         try:
             # The worker enforces the deadline; the margin is for the way there, a queue and a
             # first compilation.
-            answer = await self._questions.ask("tool", question, timeout_ms / 1_000 + 30)
+            answer = await self._questions.ask(
+                "tool", question, timeout_ms / 1_000 + 30, cancels=True
+            )
         except CaxtonError as error:
             return ToolResult(False, str(error), error.code.lower(), _since(started))
         return msgspec.convert(answer, ToolResult)
