@@ -11,7 +11,7 @@ problem documents (RFC 9457), ``caxton error CODE`` and ``docs/reference/errors.
     ├── RoutingError          ValidationError, NoCapabilityProviders, ProtocolViolation, ...
     ├── DeploymentError       ReloadFailed
     ├── ResourceError         MessageTooLarge, QueueFull, RateLimited, CircuitOpen, Timeout, ...
-    ├── SecurityError         NotAuthorized
+    ├── SecurityError         NotAuthenticated, NotAuthorized
     ├── ConfigurationError    ConfigInvalid, NodeAlreadyRunning, AddressInUse
     ├── StorageError          StorageFull, StorageBroken, StorageCorrupt, ForeignFolder
     ├── ToolError             ToolFailed, ToolNotAllowed
@@ -53,6 +53,7 @@ __all__ = [
     "NodeAlreadyRunning",
     "NodeNotReady",
     "NodeUnreachable",
+    "NotAuthenticated",
     "NotAuthorized",
     "NotFound",
     "ObservabilityError",
@@ -482,6 +483,16 @@ class Timeout(ResourceError):
     text = "no {what} within {timeout_ms} ms"
     remedy = "Give it longer, or see what the agent is doing with `caxton agent ls`."
     retryable = True
+
+
+class NotAuthenticated(SecurityError):
+    """The caller gave no token where one is asked for, or a wrong one."""
+
+    code = "NOT_AUTHENTICATED"
+    status = 401
+    title = "Not authenticated"
+    text = "{what}: {reason}"
+    remedy = "Send the header `Authorization: Bearer TOKEN` with the node's token (`mcp.token`)."
 
 
 class NotAuthorized(SecurityError):

@@ -26,6 +26,7 @@ from caxton.links.wire import Acked, Answer, Notice, Refused, Replies, shard_of
 from caxton.message import Message, Performative, decode, encode, now_ms
 from caxton.moments import format_time
 from caxton.registry_desk import RegistryDesk
+from caxton.tools.catalog import ToolCatalog
 from caxton.types import format_id
 from caxton.views import (
     PAGE,
@@ -38,6 +39,7 @@ from caxton.views import (
     Event,
     NodeView,
     ShardView,
+    ToolView,
 )
 
 __all__ = ["EventLog", "Gateway", "ShardPort"]
@@ -149,6 +151,8 @@ class Gateway:
         self.log = EventLog()
         self.ports: dict[int, ShardPort] = {}
         self.registry = RegistryDesk(directory, self._ask_one, self.agents)
+        self.catalog = ToolCatalog.live()
+        """The tools of the node; kept current by its owner."""
         self._status = status
         self._waiting: dict[bytes, asyncio.Future[Message]] = {}
 
@@ -334,6 +338,13 @@ class Gateway:
         await self.registry.audit("dead_letter.discarded", letter.id, letter.message_id)
         found = await self._of_letter("dead_letter_discard", letter_id)
         return msgspec.convert(found, DeadLetterView)
+
+    def tools(self) -> list[ToolView]:
+        """The tools that agents may list, by name."""
+        return [
+            ToolView(one.name, one.description, one.source, one.sandboxed, one.input_schema)
+            for one in sorted(self.catalog.specs, key=lambda one: one.name)
+        ]
 
     async def status(self) -> NodeView:
         """The node at one glance."""

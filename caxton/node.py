@@ -28,6 +28,7 @@ from caxton.gateway import Gateway
 from caxton.inbound import Inbound, Submitted, WhenFull
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Query, Submit
+from caxton.mcp.policy import check_files
 from caxton.message import DeliveryOptions, Message, Performative, make_message
 from caxton.processes.data_folder import DataFolder
 from caxton.processes.gateway_links import GatewayLinks
@@ -98,6 +99,7 @@ class Node:
                 allowed="an existing folder",
                 origin="given",
             )
+        check_files(config)
         folder = await asyncio.to_thread(DataFolder, config.data)
         self._stack.callback(folder.close)
         registry = Registry(config.data / "registry")
@@ -173,6 +175,7 @@ class Node:
 
         gateway = self.gateway
         inside = Inside(layout, directory, registry, gateway.log.add)
+        inside.show(gateway, self._status)
         timeout_s = self.config.shutdown_timeout_ms / 1_000
         self._stack.push_async_callback(inside.stop, timeout_s)
         await inside.start()
@@ -186,20 +189,7 @@ class Node:
 
         gateway.attach(0, send)
         if listener is not None:
-            await self._serve_inside(gateway, listener)
-
-    async def _serve_inside(self, gateway: Gateway, listener: socket.socket) -> None:
-        from caxton.api.app import make_app
-        from caxton.api.server import make_server
-
-        server = make_server(make_app(gateway, loopback=self.config.loopback))
-        serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
-
-        async def end() -> None:
-            server.should_exit = True
-            await asyncio.wait([serving], timeout=5)
-
-        self._stack.push_async_callback(end)
+            self._stack.push_async_callback(inside.serve(gateway, listener))
 
     # --- several processes -------------------------------------------------------------------
 

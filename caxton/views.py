@@ -26,6 +26,8 @@ __all__ = [
     "ProtocolView",
     "ReloadView",
     "ShardView",
+    "ToolServerView",
+    "ToolView",
 ]
 
 
@@ -263,6 +265,32 @@ class ShardView(msgspec.Struct, frozen=True):
     """From an actor's wish for a turn to the turn: a moving mean."""
 
 
+class ToolView(msgspec.Struct, frozen=True):
+    """A tool that agents may list."""
+
+    name: str
+    description: str
+    source: str
+    """``builtin``, or ``mcp:`` and the name of an MCP server."""
+    sandboxed: bool
+    """False: it runs outside of the sandbox, with all that its server may do."""
+    input_schema: dict[str, Any] = {}
+
+
+class ToolServerView(msgspec.Struct, frozen=True):
+    """An MCP server whose tools agents may list. Never sandboxed."""
+
+    name: str
+    kind: Literal["stdio", "http"]
+    state: Literal["starting", "connected", "waiting", "stopped"]
+    """``waiting``: it failed, and is started again after a pause."""
+    tools: int = 0
+    restarts: int = 0
+    detail: str = ""
+    """Why it is not connected."""
+    sandboxed: bool = False
+
+
 class NodeView(msgspec.Struct, frozen=True):
     """The node at one glance."""
 
@@ -281,6 +309,8 @@ class NodeView(msgspec.Struct, frozen=True):
     processes: tuple[ProcessView, ...]
     shards: tuple[ShardView, ...]
     warnings: tuple[str, ...] = ()
+    tool_servers: tuple[ToolServerView, ...] = ()
+    """MCP servers whose tools agents may list. They are not sandboxed."""
 
 
 class Event(msgspec.Struct, frozen=True):

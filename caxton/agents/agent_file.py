@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from caxton.agents.agent_fields import (
     CAPABILITY,
@@ -41,6 +41,9 @@ from caxton.agents.front_matter import read_front_matter
 from caxton.agents.places import FrontMatter, FrontMatterError
 from caxton.errors import AgentFileInvalid
 from caxton.types import Bound
+
+if TYPE_CHECKING:
+    from caxton.tools.catalog import ToolCatalog
 
 __all__ = ["AgentFile", "AgentFileErrors", "AgentFileWarning", "parse_agent_file"]
 
@@ -109,8 +112,13 @@ class AgentFile:
     warnings: tuple[AgentFileWarning, ...]
 
 
-def parse_agent_file(data: bytes, path: str) -> AgentFile:
-    """Read the bytes of an agent file. ``path`` is how errors name it.
+def parse_agent_file(data: bytes, path: str, catalog: ToolCatalog | None = None) -> AgentFile:
+    """Read the bytes of an agent file.
+
+    Args:
+        data: what is in it.
+        path: how errors name it.
+        catalog: the tools that are there; those that come with Caxton when not given.
 
     Raises:
         AgentFileErrors: it breaks a rule; all broken rules are listed.
@@ -128,7 +136,7 @@ def parse_agent_file(data: bytes, path: str) -> AgentFile:
                 f"{front.lenient.rule}; read line by line, put the text in quotes",
             )
         )  # fmt: skip
-    definition = _Definition(checks, front).build(hashlib.sha256(data).hexdigest())
+    definition = _Definition(checks, front, catalog).build(hashlib.sha256(data).hexdigest())
     if checks.errors:
         checks.errors.sort(key=_position)
         raise AgentFileErrors(checks.errors)
@@ -163,8 +171,11 @@ def _read(data: bytes, checks: Checks) -> FrontMatter | None:
 class _Definition:
     """Builds a definition from the values of the front matter, noting what is wrong."""
 
-    def __init__(self, checks: Checks, front: FrontMatter) -> None:
+    def __init__(
+        self, checks: Checks, front: FrontMatter, catalog: ToolCatalog | None = None
+    ) -> None:
         self.checks = checks
+        self.catalog = catalog
         self.front = front
         self.data = front.data
         self.foreign = any(key in self.data for key in CLAUDE_KEYS)
@@ -293,7 +304,7 @@ class _Definition:
         for item, path in names:
             tool = sys.intern(item.removeprefix("mcp__"))
             found[tool] = None
-            reason = _unavailable(tool)
+            reason = self._unavailable(tool)
             if reason:
                 self.checks.warn(path, f"`{shown(tool)}` is not available: {reason}", of_key=False)
         return tuple(found)
@@ -375,8 +386,9 @@ class _Definition:
         self.checks.refuse(("python",), value, "`module:Class`", "echo:Echo")
         return None
 
+    def _unavailable(self, tool: str) -> str:
+        if self.catalog is None:
+            from caxton.tools.catalog import ToolCatalog
 
-def _unavailable(tool: str) -> str:
-    from caxton.tools.catalog import ToolCatalog
-
-    return ToolCatalog.builtin().why_unavailable(tool)
+            self.catalog = ToolCatalog.builtin()
+        return "" if self.catalog.may_come(tool) else self.catalog.why_unavailable(tool)

@@ -88,6 +88,8 @@ class ConfigBehaviour:
         self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
         self._turn: Turn | None = None
         self._tools: tuple[ToolSpec, ...] = ()
+        self._revision = -1
+        self._missing: dict[str, str] = {}
 
     async def start(self) -> None:
         """Find its tools and its model.
@@ -98,11 +100,9 @@ class ConfigBehaviour:
         self._ready()
 
     def _ready(self) -> Turn:
-        if self._turn is None:
+        if self._turn is None or self._revision != self._catalog.revision:
             definition = self.definition
-            self._tools, missing = self._catalog.available(definition.tools)
-            for name, reason in missing.items():
-                logger.warning("%s runs without the tool %s: %s", definition.name, name, reason)
+            self._find_tools()
             llm = definition.llm
             providers = [(self._provider(llm.provider), llm.model or "")]
             for other in llm.fallback:
@@ -111,6 +111,15 @@ class ConfigBehaviour:
             tools = {tool.name: tool for tool in self._tools}
             self._turn = Turn(definition, providers, tools, self._runner, self._ledger)
         return self._turn
+
+    def _find_tools(self) -> None:
+        """The tools of its file that are there now; those of a server come and go with it."""
+        name, known = self.definition.name, self._missing
+        self._revision = self._catalog.revision
+        self._tools, self._missing = self._catalog.available(self.definition.tools)
+        for tool, reason in self._missing.items():
+            if known.get(tool) != reason:
+                logger.warning("%s runs without the tool %s: %s", name, tool, reason)
 
     def handle(
         self, message: Message, context: Context

@@ -68,10 +68,17 @@ class Offers:
         self._strategies = strategies
         self.default = default
         self._offers: dict[str, Offer] = {}
+        self._watchers: list[Callable[[], None]] = []
 
     def changed(self) -> None:
         """The directory or a strategy changed: offers are made anew at their next use."""
         self.generation += 1
+        for told in self._watchers:
+            told()
+
+    def watch(self, told: Callable[[], None]) -> None:
+        """Have ``told`` called after each change."""
+        self._watchers.append(told)
 
     def get(self, address: str) -> Offer:
         """What ``address`` stands for now; an offer without providers when there are none."""

@@ -25,6 +25,7 @@ from caxton.agents.definition import AgentDefinition
 from caxton.agents.definition import kebab as slug
 from caxton.errors import AgentFileInvalid, CaxtonError
 from caxton.storage.registry import AgentRecord, Registry, ReloadRecord
+from caxton.tools.catalog import ToolCatalog
 from caxton.types import named_id
 
 __all__ = ["Registrar"]
@@ -52,6 +53,7 @@ class Registrar:
         changed: called on the loop with the records of each change, after they are stored.
         event: tells operators something.
         check: raises when the code an agent file refers to does not load.
+        catalog: the tools that agent files may name; those that come with Caxton when not given.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class Registrar:
         changed: Callable[[list[AgentRecord]], None],
         event: Callable[[str, str, str], None],
         check: Callable[[AgentDefinition, Path], object] | None = None,
+        catalog: ToolCatalog | None = None,
     ) -> None:
+        self._catalog = catalog
         self._check_code = check
         self._folder = folder
         self._registry = registry
@@ -234,7 +238,7 @@ class Registrar:
         if known is not None and known.fingerprint == fingerprint:
             return None
         try:
-            parsed = parse_agent_file(data, file)
+            parsed = parse_agent_file(data, file, self._catalog)
             self._check(parsed.definition, file)
             if self._check_code is not None:
                 self._check_code(parsed.definition, self._folder / file)

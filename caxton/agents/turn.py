@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -21,6 +21,7 @@ from caxton.agents.spending import Ledger
 from caxton.agents.tool_modes import calls_of, shape
 from caxton.errors import ModelUnavailable, TurnStopped
 from caxton.llm.provider import ChatMessage, Done, Provider, Request, ToolCall, fold
+from caxton.tools.arguments import wrong_arguments
 from caxton.tools.catalog import ToolSpec
 
 __all__ = ["Turn"]
@@ -124,7 +125,7 @@ class Turn:
             return _refused("bad_arguments", f"the arguments are not JSON: {error}")
         if not isinstance(arguments, dict):
             return _refused("bad_arguments", "the arguments must be a JSON object")
-        wrong = _wrong_arguments(tool, arguments)
+        wrong = wrong_arguments(tool, arguments)
         if wrong:
             return _refused("bad_arguments", wrong)
         limits = self.definition.limits
@@ -160,14 +161,3 @@ def _told(result: ToolResult) -> str:
     if result.content.startswith('{"error"'):
         return result.content
     return _refused(result.reason or "failed", result.content or "the tool said nothing")
-
-
-def _wrong_arguments(tool: ToolSpec, arguments: Mapping[str, Any]) -> str:
-    """What is wrong with the arguments by the tool's JSON Schema; empty when nothing is."""
-    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # has no stubs
-
-    errors = []
-    for error in Draft202012Validator(tool.input_schema).iter_errors(arguments):
-        where = ".".join(map(str, error.absolute_path))
-        errors.append(f"{where}: {error.message}" if where else error.message)
-    return "; ".join(sorted(errors)[:5])[:1_000]

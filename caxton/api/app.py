@@ -18,6 +18,7 @@ from caxton.api.openapi import document_bytes
 from caxton.api.problems import wrong_request
 from caxton.api.query import check_query
 from caxton.api.routes import ROUTES, Route
+from caxton.mcp.endpoint import McpEndpoint, McpSettings, McpTools
 from caxton.message import DEFAULT_OPTIONS, DeliveryOptions
 from caxton.observe.tracing import OFF, Tracing
 
@@ -34,6 +35,7 @@ def make_app(
     tracing: Tracing = OFF,
     options: DeliveryOptions = DEFAULT_OPTIONS,
     metrics: bool = True,
+    mcp: tuple[McpSettings, McpTools] | None = None,
 ) -> Starlette:
     """The ASGI app in front of ``entry``.
 
@@ -46,14 +48,19 @@ def make_app(
         tracing: which requests are traced.
         options: of messages that do not say.
         metrics: whether metrics are served; without, their route is not there.
+        mcp: how MCP clients are served, and with what; without, `/mcp` is not there.
     """
     edge = Edge(entry, limits, loopback=loopback, tracing=tracing, options=options, metrics=metrics)
     edge.openapi = document_bytes()
+    routes = [
+        HttpRoute(path, _endpoint(rows, edge), methods=list(rows))
+        for path, rows in _by_path().items()
+    ]
+    if mcp is not None:
+        # An app of its own, at exactly this path: a mount would serve it with a slash behind.
+        routes.append(HttpRoute("/mcp", McpEndpoint(edge, *mcp)))
     app = Starlette(
-        routes=[
-            HttpRoute(path, _endpoint(rows, edge), methods=list(rows))
-            for path, rows in _by_path().items()
-        ],
+        routes=routes,
         middleware=[Middleware(Guard, edge=edge)],
         exception_handlers={HTTPException: wrong_request},
     )

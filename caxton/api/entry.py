@@ -18,6 +18,7 @@ from caxton.views import (
     DeadLetterView,
     Event,
     NodeView,
+    ToolView,
 )
 
 __all__ = ["Entry"]
@@ -84,6 +85,10 @@ class Entry(Protocol):
 
     async def discard_dead_letter(self, letter_id: str) -> DeadLetterView:
         """Remove it for good. Raises DeadLetterNotFound."""
+        ...
+
+    def tools(self) -> list[ToolView]:
+        """The tools that agents may list, by name."""
         ...
 
     async def status(self) -> NodeView:

@@ -69,6 +69,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tools_each: int = 0
     tools_waiting: int = 64
     tools_databases: str = Secret("")
+    mcp_enabled: bool = True
+    mcp_token: str = Secret("")
+    mcp_hosts: str = ""
+    mcp_tools: str = "sandboxed"
+    mcp_permissions: str = ""
+    mcp_timeout_ms: int = 120_000
+    mcp_servers: str = ""
     llm_provider: str = "auto"
     llm_base_url: str = ""
     llm_api_key: str = Secret("")

@@ -186,6 +186,44 @@ SETTINGS: tuple[Setting, ...] = (
         Bound("storage.keep_bytes", int, 0, 1 << 44, unit="bytes"),
     ),
     row("tools.workers", "Sandbox workers that run tools.", Bound("tools.workers", int, 1, 64)),
+    row("mcp.enabled", "Whether MCP clients are served at `/mcp`.", flag, "true or false"),
+    row(
+        "mcp.token",
+        "Bearer token that `/mcp` asks for; empty for none, which only loopback allows.",
+        secret,
+        "text",
+        secret=True,
+    ),
+    row(
+        "mcp.hosts",
+        "Names besides the address and this machine's own under which `/mcp` may be asked for.",
+        text,
+        "names with commas between",
+    ),
+    row(
+        "mcp.tools",
+        "Tools offered at `/mcp`; `sandboxed` leaves out those of other MCP servers.",
+        text,
+        "sandboxed, all, none, or names with commas between (`server__*` for all of a server)",
+    ),
+    row(
+        "mcp.permissions",
+        "YAML file with what tools may reach when called at `/mcp`; empty for nothing.",
+        text,
+        "a file with `permissions:` as in an agent file",
+    ),
+    row(
+        "mcp.timeout_ms",
+        "Longest time a call at `/mcp` may take, in ms.",
+        Bound("mcp.timeout_ms", int, 1_000, MessageTimeoutMs.high, unit="ms"),
+    ),
+    row(
+        "mcp.servers",
+        "File of MCP servers whose tools agents may list, such as `.mcp.json`. They are not "
+        "sandboxed; empty for none.",
+        text,
+        "a file with `mcpServers`",
+    ),
     row(
         "tools.each",
         "Sandbox workers that the tools of one agent may have at once; 0 for all of them.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import msgspec
 
 from caxton.errors import CaxtonError, NodeNotReady, Timeout, error_from_code
-from caxton.links.wire import Answer, Query
+from caxton.links.wire import Answer, Notice, Query
 
 __all__ = ["Questions"]
+
+logger = logging.getLogger("caxton.links")
 
 
 class Questions:
@@ -30,8 +33,21 @@ class Questions:
         self._next = secrets.randbits(40) << 20
         self._open: dict[int, asyncio.Future[Any]] = {}
 
-    async def ask(self, name: str, arguments: dict[str, Any], timeout_s: float = 10.0) -> Any:
+    async def ask(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        timeout_s: float = 10.0,
+        *,
+        cancels: bool = False,
+    ) -> Any:
         """Ask and wait for the answer.
+
+        Args:
+            name: of the question.
+            arguments: of the question.
+            timeout_s: seconds to wait.
+            cancels: tell the other side when nobody waits any more.
 
         Raises:
             Timeout: no answer within ``timeout_s`` seconds.
@@ -45,12 +61,24 @@ class Questions:
             self._send(Query(reference, name, arguments))
             async with asyncio.timeout(timeout_s):
                 return await future
+        except asyncio.CancelledError:
+            self._cancel(reference, cancels)
+            raise
         except TimeoutError:
+            self._cancel(reference, cancels)
             raise Timeout(
                 what=f"answer of {self._part} to `{name}`", timeout_ms=int(timeout_s * 1_000)
             ) from None
         finally:
             self._open.pop(reference, None)
+
+    def _cancel(self, reference: int, cancels: bool) -> None:
+        if not cancels:
+            return
+        try:
+            self._send(Notice("cancel", reference))
+        except CaxtonError as error:
+            logger.warning("%s was not told that nobody waits: %s", self._part, error)
 
     def answered(self, answer: Answer) -> None:
         """The other side answered."""

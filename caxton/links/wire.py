@@ -116,7 +116,8 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Notice(msgspec.Struct, array_like=True, frozen=True):
-    """Something happened: ``registry`` (a new revision), ``heartbeat`` or ``event``."""
+    """Something happened: ``registry`` (a new revision), ``heartbeat``, ``event``, ``tools`` (those
+    that others than Caxton bring), or ``cancel`` (nobody waits for the answer to this query)."""
 
     name: str
     value: Any = None

@@ -11,13 +11,16 @@ from caxton.agents.directory import Directory
 from caxton.api.app import make_app
 from caxton.api.server import make_server
 from caxton.gateway import Gateway
+from caxton.mcp.endpoint import McpSettings, McpTools
 from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.observe.logs import start_logging
 from caxton.processes.gateway_links import GatewayLinks
 from caxton.processes.layout import GATEWAY, Layout
 from caxton.processes.status import NodeStatus
+from caxton.processes.tool_link import ToolLink
 from caxton.processes.tuning import tune
 from caxton.storage.registry import Registry
+from caxton.views import ToolServerView
 
 __all__ = ["run_gateway"]
 
@@ -32,6 +35,12 @@ async def run_gateway(
     directory = Directory(layout.node_id, layout.shards)
     gateway = Gateway(directory, max_content=config.limits_message_bytes, status=status.view)
     links = GatewayLinks(layout, GATEWAY, gateway, registry)
+    catalog = gateway.catalog
+
+    def on_servers(servers: tuple[ToolServerView, ...]) -> None:
+        status.tool_servers = servers
+
+    tools = ToolLink(layout, layout.identity(GATEWAY), catalog, on_servers)
 
     def on_word(word: str, value: Any) -> None:
         if word == "event":
@@ -41,6 +50,7 @@ async def run_gateway(
 
     control.on_word = on_word
     links.start()
+    tools.start()
     tracing = make_tracing(config, layout.node_id, control.name)
     app = make_app(
         gateway,
@@ -48,6 +58,7 @@ async def run_gateway(
         tracing=tracing,
         options=config.delivery_options,
         metrics=config.metrics_enabled,
+        mcp=(McpSettings.of(config), McpTools(directory, catalog, tools.runner)),
     )
     server = make_server(app)
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
@@ -57,6 +68,7 @@ async def run_gateway(
     timeout_s = await control.wait_drain()
     server.should_exit = True
     await asyncio.wait([serving], timeout=timeout_s)
+    await tools.close()
     await links.close()
     await asyncio.to_thread(tracing.close, TRACES_S)
     registry.close()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from caxton.agents.directory import Directory
 from caxton.agents.keeper import Keeper
 from caxton.agents.kinds import Services
-from caxton.agents.state import open_state
 from caxton.errors import InternalError
+from caxton.gateway import Gateway
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Answer, Query, Submit
 from caxton.message import Message
@@ -19,11 +20,12 @@ from caxton.observe.message_log import make_message_log
 from caxton.processes.layout import Layout
 from caxton.processes.peers import answer
 from caxton.processes.shard_main import make_loader, make_registrar
+from caxton.processes.status import NodeStatus
+from caxton.processes.tools_main import ToolService
 from caxton.routing.accepted import Accepted
 from caxton.routing.submission import Submission
 from caxton.shard import Shard
 from caxton.storage.registry import AgentRecord, Registry
-from caxton.tools.runner import SandboxToolRunner
 
 __all__ = ["Inside"]
 
@@ -65,9 +67,13 @@ class Inside:
         config = layout.config
         directory.follow(registry)
         self._config = config
-        self._state = open_state(config)
-        self._runner = SandboxToolRunner(config, self._state)
-        self._services = Services(config=config, tools=self._runner, state=self._state)
+        self.tools = ToolService(config, event)
+        self._services = Services(
+            config=config,
+            tools=self.tools.desk,
+            catalog=self.tools.catalog,
+            state=self.tools.state,
+        )
         others = _NoOthers()
         self._shard = Shard(
             config,
@@ -92,11 +98,42 @@ class Inside:
 
     async def start(self) -> None:
         """Start the agents and take up what is pending."""
+        await self.tools.start(warm=False)
         self._shard.start_agents()
         await self._registrar.load()
         self._shard.recover()
         if self._config.watch:
             self._registrar.watch()
+
+    def show(self, gateway: Gateway, status: NodeStatus | None) -> None:
+        """Have the gateway know the tools, and the node's status their servers."""
+        gateway.catalog = self.tools.catalog
+
+        def told() -> None:
+            if status is not None:
+                status.tool_servers = self.tools.desk.servers()
+
+        self.tools.changed = told
+
+    def serve(
+        self, gateway: Gateway, listener: socket.socket
+    ) -> Callable[[], Coroutine[Any, Any, None]]:
+        """Serve the API; gives what ends it."""
+        from caxton.api.app import make_app
+        from caxton.api.server import make_server
+        from caxton.mcp.endpoint import McpSettings, McpTools
+
+        config = self._config
+        tools = McpTools(gateway.directory, gateway.catalog, self.tools.desk)
+        app = make_app(gateway, loopback=config.loopback, mcp=(McpSettings.of(config), tools))
+        server = make_server(app)
+        serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+
+        async def end() -> None:
+            server.should_exit = True
+            await asyncio.wait([serving], timeout=5)
+
+        return end
 
     def submit(self, origin: LinkOrigin, sentence: Submit) -> None:
         """Take a frame of submissions."""
@@ -117,6 +154,5 @@ class Inside:
         await self._registrar.close()
         await self._shard.stop(timeout_s)
         await self._services.close()
-        await self._runner.close()
-        await self._state.close()
+        await self.tools.close()
         await asyncio.to_thread(self._shard.tracing.close, TRACES_S)

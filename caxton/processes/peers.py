@@ -19,7 +19,6 @@ from caxton.links.wire import (
     Acked,
     Answer,
     Deliver,
-    Kind,
     Notice,
     Query,
     Refused,
@@ -29,7 +28,7 @@ from caxton.links.wire import (
     encode_payload,
 )
 from caxton.message import Message, decode, encode
-from caxton.processes.layout import TOOLS, Layout, shard_name
+from caxton.processes.layout import Layout, shard_name
 from caxton.routing.accepted import Accepted
 from caxton.routing.submission import Submission
 from caxton.shard import Shard
@@ -85,20 +84,13 @@ class Peers:
             LinkClient(layout.socket(shard_name(other)), self._identity, shard_name(other), self)
             for other in range(number)
         ]
-        self.tools = LinkClient(layout.socket(TOOLS), self._identity, TOOLS, self)
-        self._tool_questions = Questions(sender(self.tools.link), TOOLS)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def tool_questions(self) -> Questions:
-        """Questions to the tools process."""
-        return self._tool_questions
-
     async def start(self, shard: Shard) -> None:
-        """Listen, and connect to the shards with lower numbers and to the tools."""
+        """Listen, and connect to the shards with lower numbers."""
         self.shard = shard
         await self._server.start()
-        for client in [*self._clients, self.tools]:
+        for client in self._clients:
             client.start()
 
     def _peer(self, link: Link) -> Peer:
@@ -115,10 +107,6 @@ class Peers:
         """A process is there; one that replaces another has lost what that was told."""
         replaces = fresh and link.peer in self._met
         self._met.add(link.peer)
-        if link.peer == TOOLS:
-            if replaces:
-                self._tool_questions.lost()
-            return
         peer = self._peer(link)
         if peer.number is not None and self.shard is not None:
             self.shard.health.connected(peer.number, up=True)
@@ -134,8 +122,6 @@ class Peers:
 
     def on_down(self, link: Link) -> None:
         """A process is gone, or its connection."""
-        if link.peer == TOOLS:
-            return
         peer = self._peers.get(link.peer)
         if peer is None or self.shard is None:
             return
@@ -154,9 +140,6 @@ class Peers:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             # It would come again and again, and hold up what is behind it.
             logger.error("dropped a frame of kind %d from %s: %s", kind, link.peer, error)
-            return
-        if kind == Kind.ANSWER and link.peer == TOOLS:
-            self._tool_questions.answered(sentence)
             return
         peer = self._peer(link)
         if isinstance(sentence, Submit):
@@ -258,7 +241,7 @@ class Peers:
 
     async def close(self) -> None:
         """Close every link."""
-        for client in [*self._clients, self.tools]:
+        for client in self._clients:
             await client.close()
         await self._server.close()
 

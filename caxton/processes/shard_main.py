@@ -18,15 +18,17 @@ from caxton.capability import Strategy
 from caxton.config import Config
 from caxton.errors import AgentNotResponding
 from caxton.links.wire import Notice
+from caxton.mcp.server_file import server_names
 from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.observe.logs import start_logging
 from caxton.observe.message_log import make_message_log
 from caxton.processes.layout import Layout, shard_name
 from caxton.processes.peers import Peers
+from caxton.processes.tool_link import ToolLink
 from caxton.processes.tuning import tune
 from caxton.shard import Shard
 from caxton.storage.registry import AgentRecord, Registry
-from caxton.tools.runner import RemoteToolRunner
+from caxton.tools.catalog import ToolCatalog
 
 __all__ = ["make_registrar", "run_shard"]
 
@@ -50,6 +52,7 @@ def make_registrar(
         changed=changed,
         event=event,
         check=lambda definition, file: make_behaviour(definition, file, services),
+        catalog=services.catalog,
     )
 
 
@@ -78,8 +81,10 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
     def event(kind: str, subject: str, text: str) -> None:
         control.tell("event", kind, subject, text)
 
-    state = read_state(config, peers.tool_questions)
-    services = Services(config=config, tools=RemoteToolRunner(peers.tool_questions), state=state)
+    catalog = ToolCatalog.live(server_names(config))
+    tools = ToolLink(layout, layout.identity(shard_name(number)), catalog)
+    state = read_state(config, tools.questions)
+    services = Services(config=config, tools=tools.runner, catalog=catalog, state=state)
     shard = Shard(
         config,
         number,
@@ -115,6 +120,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
         await registrar.load()
     pending = shard.recover()
     await peers.start(shard)
+    tools.start()
     if registrar is not None and config.watch:
         registrar.watch()
     control.ready(pending=pending, agents=len(shard.roster.hosts))
@@ -124,6 +130,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
     await shard.stop(timeout_s)
     await services.close()
     state.close()
+    await tools.close()
     await peers.close()
     await asyncio.to_thread(shard.tracing.close, TRACES_S)
     registry.close()

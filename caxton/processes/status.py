@@ -11,7 +11,7 @@ import psutil
 from caxton import __version__
 from caxton.moments import format_time
 from caxton.types import format_id
-from caxton.views import NodeView, ProcessView, ShardView
+from caxton.views import NodeView, ProcessView, ShardView, ToolServerView
 
 __all__ = ["NodeStatus", "ProcessRow"]
 
@@ -41,6 +41,7 @@ class NodeStatus(msgspec.Struct):
     warnings: tuple[str, ...] = ()
     processes: tuple[ProcessRow, ...] = ()
     draining: bool = False
+    tool_servers: tuple[ToolServerView, ...] = ()
 
     async def view(self, shards: Sequence[ShardView], agents: int) -> NodeView:
         """The status now."""
@@ -64,6 +65,7 @@ class NodeStatus(msgspec.Struct):
             processes=tuple(_process(row, now) for row in rows),
             shards=tuple(shards),
             warnings=self.warnings,
+            tool_servers=self.tool_servers,
         )
 
 

@@ -1,65 +1,146 @@
-"""The tools process: owns the sandbox workers, so that nothing a tool does touches a shard."""
+"""The tools process: owns the sandbox workers and the MCP servers, so that nothing a tool does
+touches a shard."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from actors import ControlChannel, Link, LinkServer
 from caxton.agents.state import StateDesk, open_state
-from caxton.links.wire import Query, decode_payload
+from caxton.config import Config
+from caxton.errors import QueueFull
+from caxton.links.wire import Notice, Query, decode_payload
+from caxton.mcp.server_file import read_servers, server_names
 from caxton.observe.logs import start_logging
 from caxton.processes.layout import TOOLS, Layout
 from caxton.processes.peers import answer, sender
+from caxton.tools.catalog import ToolCatalog
+from caxton.tools.desk import ToolDesk
 from caxton.tools.runner import SandboxToolRunner
 
-__all__ = ["run_tools"]
+if TYPE_CHECKING:
+    from caxton.mcp.servers import ServerSet
+
+__all__ = ["ToolService", "run_tools"]
+
+logger = logging.getLogger("caxton.tools")
 
 
-class _Tools:
-    """Answers the questions of the shards."""
+class ToolService:
+    """The sandbox, the servers and the desk in front of them, as one thing to start and close.
 
-    def __init__(self, runner: SandboxToolRunner, state: StateDesk) -> None:
-        self._runner = runner
-        self._state = state
-        self._tasks: set[asyncio.Task[None]] = set()
+    Args:
+        config: the node's settings.
+        event: tells operators something.
+    """
 
-    def on_frame(self, link: Link, kind: int, payload: bytes) -> None:
-        """A question came."""
-        sentence: Any = decode_payload(kind, payload)
-        if isinstance(sentence, Query):
-            task = asyncio.get_running_loop().create_task(self._answer(link, sentence))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def __init__(self, config: Config, event: Callable[[str, str, str], None]) -> None:
+        self.catalog = ToolCatalog.live(server_names(config))
+        self.changed: Callable[[], None] = lambda: None
+        """Called when tools or servers have changed."""
+        self._config = config
+        self._event = event
+        self._servers: ServerSet | None = None
+        self.state = open_state(config)
+        """What tools and WebAssembly agents keep. This process writes it."""
+        self._state_desk = StateDesk(self.state)
+        self._runner = SandboxToolRunner(config, self.state)
+        self.desk = ToolDesk(self.catalog, self._runner)
 
-    async def _answer(self, link: Link, query: Query) -> None:
-        sender(link)(await answer(query, self))
+    async def start(self, *, warm: bool = True) -> None:
+        """Begin to connect the servers, and start the workers unless they may wait."""
+        entries = read_servers(self._config)
+        if entries:
+            self._servers = await asyncio.to_thread(self._make_servers, entries)
+            self.desk.attach(self._servers)
+            self._servers.start()
+        if warm:
+            await self._runner.start()
+
+    def _make_servers(self, entries: Any) -> ServerSet:
+        from caxton.mcp.servers import ServerSet
+
+        return ServerSet(entries, self.catalog, self._tell, self._event)
+
+    def _tell(self) -> None:
+        self.changed()
 
     async def answer(self, name: str, arguments: dict[str, Any]) -> Any:
-        """Run a tool, or keep what an agent keeps."""
+        """Answer a question of another process: run a tool, or keep what an agent keeps."""
         if name == "state":
-            return await self._state.answer(arguments)
-        return await self._runner.answer(name, arguments)
+            return await self._state_desk.answer(arguments)
+        return await self.desk.answer(name, arguments)
+
+    async def close(self) -> None:
+        """End the servers and the workers."""
+        if self._servers is not None:
+            await self._servers.close()
+        await self._runner.close()
+        await self.state.close()
+
+
+class _Links:
+    """Answers the questions of the other processes, and tells them which tools there are."""
+
+    def __init__(self, service: ToolService) -> None:
+        self._service = service
+        self._links: dict[str, Link] = {}
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        service.changed = self._tell_all
+
+    def on_frame(self, link: Link, kind: int, payload: bytes) -> None:
+        """A question came, or nobody waits for its answer any more."""
+        sentence: Any = decode_payload(kind, payload)
+        if isinstance(sentence, Query):
+            key = (link.peer, sentence.reference)
+            task = asyncio.get_running_loop().create_task(self._answer(link, sentence))
+            self._tasks[key] = task
+            task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        elif isinstance(sentence, Notice) and sentence.name == "cancel":
+            running = self._tasks.get((link.peer, sentence.value))
+            if running is not None:
+                running.cancel()
+
+    async def _answer(self, link: Link, query: Query) -> None:
+        sender(link)(await answer(query, self._service))
+
+    def _tell_all(self) -> None:
+        news = self._service.desk.news()
+        for link in self._links.values():
+            self._tell(link, news)
+
+    def _tell(self, link: Link, news: dict[str, Any]) -> None:
+        try:
+            sender(link)(Notice("tools", news))
+        except QueueFull as error:
+            logger.warning("%s was not told of the tools: %s", link.peer, error)
 
     def on_up(self, link: Link, fresh: bool) -> None:
-        """A shard is there."""
+        """A process is there; it knows the shipped tools only."""
+        self._links[link.peer] = link
+        self._tell(link, self._service.desk.news())
 
     def on_down(self, link: Link) -> None:
-        """A shard is gone; its answers wait in the link."""
+        """A process is gone; its answers wait in the link."""
+        self._links.pop(link.peer, None)
 
 
 async def run_tools(control: ControlChannel, layout: Layout) -> None:
     """Main of the tools process."""
     config = layout.config
     start_logging(config, control.name, console=False)
-    state = open_state(config)
-    runner = SandboxToolRunner(config, state)
-    tools = _Tools(runner, StateDesk(state))
-    server = LinkServer(layout.socket(TOOLS), layout.identity(TOOLS), tools)
-    await runner.start()
+
+    def event(kind: str, subject: str, text: str) -> None:
+        control.tell("event", kind, subject, text)
+
+    service = ToolService(config, event)
+    server = LinkServer(layout.socket(TOOLS), layout.identity(TOOLS), _Links(service))
+    await service.start()
     await server.start()
     control.ready()
     await control.wait_drain()
     await server.close()
-    await runner.close()
-    await state.close()
+    await service.close()

@@ -19,7 +19,7 @@ from caxton.config.secret import Secret
 from caxton.config.setting import named_databases
 from caxton.errors import CaxtonError
 from caxton.links.questions import Questions
-from caxton.tools.catalog import ToolCatalog, ToolSpec
+from caxton.tools.catalog import ToolSpec
 from caxton.tools.grants import grants_of
 from caxton.tools.guest_log import log_lines
 from sandbox import InvalidSetting, Limits, Module, Sandbox, SandboxError, WorkerPool
@@ -127,20 +127,6 @@ class SandboxToolRunner:
         """End the workers."""
         await self._sandbox.close()
 
-    async def answer(self, name: str, arguments: dict[str, Any]) -> Any:
-        """Answer a question of a shard: ``tool`` runs one."""
-        tool = ToolCatalog.builtin().get(str(arguments["tool"]))
-        if name != "tool" or tool is None:
-            return msgspec.to_builtins(ToolResult(False, "no such tool is installed", "missing"))
-        result = await self.call(
-            tool,
-            orjson.loads(arguments["arguments"]),
-            permissions=arguments["permissions"],
-            timeout_ms=int(arguments["timeout_ms"]),
-            owner=str(arguments["owner"]),
-        )
-        return msgspec.to_builtins(result)
-
 
 class RemoteToolRunner:
     """Runs tools by asking the tools process over a link."""
@@ -169,7 +155,9 @@ class RemoteToolRunner:
         try:
             # The worker enforces the deadline; the margin is for the way there, a queue and a
             # first compilation.
-            answer = await self._questions.ask("tool", question, timeout_ms / 1_000 + 30)
+            answer = await self._questions.ask(
+                "tool", question, timeout_ms / 1_000 + 30, cancels=True
+            )
         except CaxtonError as error:
             return ToolResult(False, str(error), error.code.lower(), _since(started))
         return msgspec.convert(answer, ToolResult)
