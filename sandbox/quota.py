@@ -17,6 +17,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -57,23 +58,20 @@ class Usage:
 class QuotaExceeded(SandboxError):
     """A writable folder holds more than its quota. ``reason`` is ``killed``.
 
-    ``details``: ``folder`` (the guest's name of it), ``used``, ``quota``, ``entries`` and ``stage``:
-    ``before`` the call, which did not start; ``during`` it, the worker was killed; ``after`` it.
+    ``details``: ``folder`` (the guest's name of it), ``used``, ``quota``, ``entries`` and
+    ``stage``: ``before`` the call, which did not start; ``during`` it, the worker was killed;
+    ``after`` it.
     """
 
 
 def measure(folder: Path, *, most_entries: int = MOST_ENTRIES) -> Usage:
-    """What a folder holds, without following symlinks and without leaving its file system.
+    """What a folder holds, without following symlinks.
 
     Stops at ``most_entries``. What vanishes meanwhile does not count; a folder that may not be read
     counts as itself.
     """
     total = entries = 0
     seen: set[tuple[int, int]] = set()
-    try:
-        device = os.stat(folder).st_dev
-    except FileNotFoundError:
-        return Usage(0, 0)
     left = [str(folder)]
     while left:
         try:
@@ -94,7 +92,7 @@ def measure(folder: Path, *, most_entries: int = MOST_ENTRIES) -> Usage:
                         continue
                     seen.add((found.st_dev, found.st_ino))
                 total += _cost(found)
-                if stat.S_ISDIR(found.st_mode) and found.st_dev == device:
+                if stat.S_ISDIR(found.st_mode):
                     left.append(entry.path)
     return Usage(total, entries)
 
@@ -147,14 +145,21 @@ class QuotaWatch:
         self._pid = pid
         self._kill = kill
         self._most_entries = most_entries
-        self._over: QuotaExceeded | None = None
+        self._over: SandboxError | None = None
         self._task: asyncio.Task[None] | None = None
+        self._thread: ThreadPoolExecutor | None = None
 
     async def __aenter__(self) -> Self:
         if self._folders:
-            _, over = await asyncio.to_thread(self._look, "before")
-            if over is not None:
-                raise over
+            # A thread of its own: a full default pool must not keep it from looking.
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="sandbox quota")
+            try:
+                _, over = await self._looked("before")
+                if over is not None:
+                    raise over
+            except BaseException:
+                self._thread.shutdown(wait=False)
+                raise
             self._task = asyncio.create_task(self._watch(), name="sandbox quota")
         return self
 
@@ -164,17 +169,16 @@ class QuotaWatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._task is None:
+        if self._task is None or self._thread is None:
             return
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        if not self._task.cancelled() and (failed := self._task.exception()) is not None:
-            raise failed
-        if isinstance(error, asyncio.CancelledError):
-            return
-        if self._over is None and error is None:
-            _, self._over = await asyncio.to_thread(self._look, "after")
-        if self._over is not None:
+        try:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            if self._over is None and error is None:
+                _, self._over = await self._looked("after")
+        finally:
+            self._thread.shutdown(wait=False)
+        if self._over is not None and not isinstance(error, asyncio.CancelledError):
             raise self._over from None
 
     async def _watch(self) -> None:
@@ -182,13 +186,26 @@ class QuotaWatch:
         while True:
             await asyncio.sleep(pause)
             begun = time.monotonic()
-            room, over = await asyncio.to_thread(self._look, "during")
-            if over is not None:
-                self._over = over
+            try:
+                room, self._over = await self._looked("during")
+            except SandboxError as error:
+                room, self._over = 0, error
+            if self._over is not None:
                 self._kill()
                 return
             soon = min(max(SHORTEST_S, room / RATE), LONGEST_S)
             pause = max(soon, (time.monotonic() - begun) * SHARE)
+
+    async def _looked(self, stage: str) -> tuple[int, QuotaExceeded | None]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._look, stage)
+        except OSError as error:
+            raise SandboxError(
+                Reason.HOST_ERROR,
+                f"a writable folder could not be measured ({error.strerror}); its quota cannot be "
+                "kept",
+                stage=stage,
+            ) from error
 
     def _look(self, stage: str) -> tuple[int, QuotaExceeded | None]:
         """The least room of all folders, and the one that is over."""

@@ -100,11 +100,6 @@ class HttpService:
 
     async def answer(self, request: HostRequest, on_grant: OnGrant) -> bytes:
         """The response as JSON. Raises ``ServiceError``."""
-        if not request.grants.hosts:
-            raise ServiceError(
-                Refusal.NOT_GRANTED,
-                "no host is granted; add one under permissions.network.allow of the policy",
-            )
         outgoing = read_request(request.body, self._limits)
         left_s = min(outgoing.timeout_ms / 1000, request.deadline - self._clock())
         if self._waiting >= self._limits.waiting + self._limits.concurrent:
