@@ -28,7 +28,7 @@ from sandbox.grants import FolderGrant, Grants
 
 __all__ = ["QuotaExceeded", "QuotaWatch", "Usage", "deleted_but_open", "measure"]
 
-MOST_ENTRIES: Final = 100_000
+MOST_ENTRIES: Final = 50_000
 """Most files and folders in a writable folder: what can be looked at in a fraction of a second."""
 
 ENTRY_BYTES: Final = 512
@@ -40,7 +40,7 @@ BLOCK: Final = 512
 SHORTEST_S: Final = 0.02
 LONGEST_S: Final = 0.1
 SHARE: Final = 5
-"""Measuring may take one part in so many of the time."""
+"""Measuring takes less than one part in so many of the time."""
 
 RATE: Final = 1_000_000_000
 """Bytes a second a guest may write; with less room than that the next look comes sooner."""
