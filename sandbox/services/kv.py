@@ -7,6 +7,7 @@ and forgotten when it did not. Reads see the call's own writes.
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import threading
 from collections.abc import Mapping
@@ -16,13 +17,13 @@ from typing import Final, Protocol
 from sandbox.errors import InvalidSetting
 from sandbox.services.request import Refusal, ServiceError
 
-__all__ = ["KvLimits", "KvSession", "KvStore", "KvUsage", "MemoryKvStore"]
+__all__ = ["KvLimits", "KvSession", "KvStore", "KvUsage", "MemoryKvStore", "Written"]
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-Changes = Mapping[str, bytes | None]
-"""New values by key; None deletes."""
+Written = Mapping[bytes, bytes | None]
+"""Keys to values, as a call's result has them; None removes the key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,79 +63,58 @@ class KvUsage:
 
 
 class KvStore(Protocol):
-    """Where values are kept. Synchronous and quick: it is called on the event loop and between
-    instructions of a guest, so it must not block noticeably. Safe to use from several threads.
+    """Where values are kept. A ``KeyReader`` that can be written.
+
+    Synchronous and quick: it is called on the event loop and between instructions of a guest, so it
+    must not block noticeably. Safe to use from several threads.
     """
 
-    def get(self, namespace: str, key: str) -> bytes | None:
-        """The value; None where there is none."""
+    def get(self, namespace: str, key: bytes) -> bytes | None:
+        """The value of a key; None where there is none."""
         ...
 
-    def put(self, namespace: str, key: str, value: bytes) -> None:
-        """Set one value."""
-        ...
-
-    def delete(self, namespace: str, key: str) -> bool:
-        """Remove one value; whether it was there."""
-        ...
-
-    def list(self, namespace: str, prefix: str, limit: int) -> list[str]:
-        """The first ``limit`` keys that begin with ``prefix``, sorted by code point."""
+    def keys(self, namespace: str, prefix: bytes) -> list[bytes]:
+        """The keys that begin with ``prefix``, in order."""
         ...
 
     def usage(self, namespace: str) -> KvUsage:
         """What the namespace holds."""
         ...
 
-    def apply(self, namespace: str, changes: Changes) -> None:
-        """Make all changes or, when it raises, none."""
+    def apply(self, namespace: str, written: Written) -> None:
+        """Make all changes or, when it raises ``ServiceError`` (``too_large``), none."""
         ...
 
 
 @dataclass(slots=True)
 class _Namespace:
-    values: dict[str, bytes] = field(default_factory=dict)
-    keys: list[str] = field(default_factory=list)
+    values: dict[bytes, bytes] = field(default_factory=dict)
+    keys: list[bytes] = field(default_factory=list)
     bytes: int = 0
 
 
 class MemoryKvStore:
     """A store in memory, for tests and for guests whose state may end with the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: KvLimits | None = None) -> None:
+        self._limits = limits or KvLimits()
         self._namespaces: dict[str, _Namespace] = {}
         self._lock = threading.Lock()
 
-    def get(self, namespace: str, key: str) -> bytes | None:
-        """The value; None where there is none."""
+    def get(self, namespace: str, key: bytes) -> bytes | None:
+        """The value of a key; None where there is none."""
         with self._lock:
             part = self._namespaces.get(namespace)
             return part.values.get(key) if part is not None else None
 
-    def put(self, namespace: str, key: str, value: bytes) -> None:
-        """Set one value."""
-        self.apply(namespace, {key: value})
-
-    def delete(self, namespace: str, key: str) -> bool:
-        """Remove one value; whether it was there."""
+    def keys(self, namespace: str, prefix: bytes) -> list[bytes]:
+        """The keys that begin with ``prefix``, in order."""
         with self._lock:
             part = self._namespaces.get(namespace)
-            if part is None or key not in part.values:
-                return False
-            self._change(part, key, None)
-            return True
-
-    def list(self, namespace: str, prefix: str, limit: int) -> list[str]:
-        """The first ``limit`` keys that begin with ``prefix``, sorted."""
-        with self._lock:
-            part = self._namespaces.get(namespace)
-            keys = part.keys if part is not None else []
-            found: list[str] = []
-            for key in keys[bisect.bisect_left(keys, prefix) :]:
-                if len(found) >= limit or not key.startswith(prefix):
-                    break
-                found.append(key)
-            return found
+            if part is None:
+                return []
+            found = itertools.islice(part.keys, bisect.bisect_left(part.keys, prefix), None)
+            return list(itertools.takewhile(lambda key: key.startswith(prefix), found))
 
     def usage(self, namespace: str) -> KvUsage:
         """What the namespace holds."""
@@ -142,25 +122,31 @@ class MemoryKvStore:
             part = self._namespaces.get(namespace)
             return KvUsage(len(part.values), part.bytes) if part is not None else KvUsage()
 
-    def apply(self, namespace: str, changes: Changes) -> None:
-        """Make all changes."""
+    def apply(self, namespace: str, written: Written) -> None:
+        """Make all changes or, when it raises ``ServiceError`` (``too_large``), none."""
         with self._lock:
             part = self._namespaces.setdefault(namespace, _Namespace())
-            for key, value in changes.items():
-                self._change(part, key, value)
-
-    def _change(self, part: _Namespace, key: str, value: bytes | None) -> None:
-        before = part.values.pop(key, None)
-        if before is not None:
-            part.bytes -= _size(key, before)
-        if value is None:
-            if before is not None:
-                del part.keys[bisect.bisect_left(part.keys, key)]
-            return
-        if before is None:
-            bisect.insort(part.keys, key)
-        part.values[key] = bytes(value)
-        part.bytes += _size(key, value)
+            keys, size = len(part.values), part.bytes
+            for key, value in written.items():
+                before = part.values.get(key)
+                keys += (value is not None) - (before is not None)
+                size += _size(key, value) - _size(key, before)
+            limits = self._limits
+            if (keys > max(limits.keys, len(part.values))) or (
+                size > max(limits.total_bytes, part.bytes)
+            ):
+                raise ServiceError(
+                    Refusal.TOO_LARGE,
+                    f"{namespace} would hold {keys} keys and {size} bytes; at most {limits.keys} "
+                    f"and {limits.total_bytes} are allowed. Delete some",
+                )
+            for key, value in written.items():
+                if part.values.pop(key, None) is not None:
+                    del part.keys[bisect.bisect_left(part.keys, key)]
+                if value is not None:
+                    bisect.insort(part.keys, key)
+                    part.values[key] = bytes(value)
+            part.bytes = size
 
 
 class KvSession:
@@ -175,14 +161,14 @@ class KvSession:
         self._store = store
         self._namespace = namespace
         self._limits = limits or KvLimits()
-        self._changes: dict[str, bytes | None] = {}
+        self._written: dict[bytes, bytes | None] = {}
         self._keys = 0
         self._bytes = 0
 
     @property
     def changed(self) -> int:
         """How many keys wait for ``commit``."""
-        return len(self._changes)
+        return len(self._written)
 
     def get(self, key: bytes) -> bytes | None:
         """The value this call sees; None where there is none."""
@@ -199,7 +185,7 @@ class KvSession:
             )
         before = self._get(name)
         keys = self._keys + (before is None)
-        size = self._bytes + _size(name, value) - (0 if before is None else _size(name, before))
+        size = self._bytes + _size(name, value) - _size(name, before)
         usage = self._store.usage(self._namespace)
         if before is None and usage.keys + keys > limits.keys:
             raise ServiceError(
@@ -212,7 +198,7 @@ class KvSession:
                 f"{limits.total_bytes} are allowed. Delete some",
             )
         self._keys, self._bytes = keys, size
-        self._changes[name] = bytes(value)
+        self._written[name] = bytes(value)
 
     def delete(self, key: bytes) -> bool:
         """Remove a value; whether this call saw one."""
@@ -222,21 +208,17 @@ class KvSession:
             return False
         self._keys -= 1
         self._bytes -= _size(name, before)
-        self._changes[name] = None
+        self._written[name] = None
         return True
 
     def list(self, prefix: bytes) -> list[str]:
         """The keys this call sees that begin with ``prefix``, sorted, at most ``listed`` ones."""
-        start = self._text(prefix)
-        most = self._limits.listed
-        stored = self._store.list(self._namespace, start, most + len(self._changes))
-        seen = {key for key in stored if self._changes.get(key, b"") is not None}
-        seen.update(
-            key
-            for key, value in self._changes.items()
-            if value is not None and key.startswith(start)
-        )
-        return sorted(seen)[:most]
+        start = self._checked(prefix)
+        seen = set(self._store.keys(self._namespace, start))
+        for key, value in self._written.items():
+            if key.startswith(start):
+                (seen.discard if value is None else seen.add)(key)
+        return [key.decode(errors="replace") for key in sorted(seen)[: self._limits.listed]]
 
     def listed(self, prefix: bytes) -> bytes:
         """The same as a JSON array, as guests get it."""
@@ -244,37 +226,38 @@ class KvSession:
 
     def commit(self) -> None:
         """Apply what was written, in one step; what follows starts anew."""
-        changes = self._changes
-        if changes:
-            self._store.apply(self._namespace, changes)
+        if self._written:
+            self._store.apply(self._namespace, self._written)
         self.discard()
 
     def discard(self) -> None:
         """Forget what was written."""
-        self._changes = {}
+        self._written = {}
         self._keys = self._bytes = 0
 
-    def _get(self, name: str) -> bytes | None:
-        if name in self._changes:
-            return self._changes[name]
+    def _get(self, name: bytes) -> bytes | None:
+        if name in self._written:
+            return self._written[name]
         return self._store.get(self._namespace, name)
 
-    def _key(self, key: bytes) -> str:
+    def _key(self, key: bytes) -> bytes:
         if not key:
             raise ServiceError(Refusal.BAD_REQUEST, "the key is empty")
-        return self._text(key)
+        return self._checked(key)
 
-    def _text(self, key: bytes) -> str:
+    def _checked(self, key: bytes) -> bytes:
         if len(key) > self._limits.key_bytes:
             raise ServiceError(
                 Refusal.TOO_LARGE,
                 f"a key of {len(key)} bytes; at most {self._limits.key_bytes} are allowed",
             )
         try:
-            return key.decode()
+            key.decode()
         except UnicodeDecodeError:
             raise ServiceError(Refusal.BAD_REQUEST, "the key is not UTF-8") from None
+        return key
 
 
-def _size(key: str, value: bytes) -> int:
-    return len(key.encode()) + len(value)
+def _size(key: bytes, value: bytes | None) -> int:
+    """What a key counts; nothing when it is not there."""
+    return 0 if value is None else len(key) + len(value)

@@ -35,7 +35,7 @@ class TestSession:
     def test_discarded_writes_are_gone(self) -> None:
         """Deletions too."""
         store = MemoryKvStore()
-        store.put("a", "kept", b"1")
+        store.apply("a", {b"kept": b"1"})
         call = KvSession(store, "a")
         assert call.delete(b"kept")
         call.put(b"new", b"2")
@@ -57,8 +57,7 @@ class TestSession:
     def test_listing_is_sorted_and_mixes_stored_and_own(self) -> None:
         """Deleted keys are left out, prefixes hold, and the bound cuts the end."""
         store = MemoryKvStore()
-        for key in ("a/1", "a/3", "b/1"):
-            store.put("n", key, b"")
+        store.apply("n", dict.fromkeys((b"a/1", b"a/3", b"b/1"), b""))
         call = KvSession(store, "n", KvLimits(listed=2))
         call.put("a/é".encode(), b"")
         call.put(b"a/2", b"")
@@ -71,7 +70,7 @@ class TestSession:
     def test_namespaces_are_apart(self) -> None:
         """The same key is another one."""
         store = MemoryKvStore()
-        store.put("a", "k", b"1")
+        store.apply("a", {b"k": b"1"})
         assert KvSession(store, "b").get(b"k") is None
         assert KvSession(store, "b").list(b"") == []
 
@@ -97,7 +96,7 @@ class TestSession:
     def test_the_number_of_keys_is_bounded_over_store_and_call(self) -> None:
         """Replacing a value needs no room, deleting one makes some."""
         store = MemoryKvStore()
-        store.put("a", "one", b"")
+        store.apply("a", {b"one": b""})
         call = KvSession(store, "a", KvLimits(keys=2))
         call.put(b"two", b"")
         with pytest.raises(ServiceError) as error:
@@ -112,7 +111,7 @@ class TestSession:
     def test_the_bytes_are_bounded_over_store_and_call(self) -> None:
         """Keys count; a smaller value is taken also in a full namespace."""
         store = MemoryKvStore()
-        store.put("a", "k", b"12345")
+        store.apply("a", {b"k": b"12345"})
         call = KvSession(store, "a", KvLimits(total_bytes=10))
         with pytest.raises(ServiceError) as error:
             call.put(b"j", b"1234")
@@ -148,24 +147,28 @@ class TestSession:
                 call.commit()
                 kept = dict(seen)
             assert call.list(b"") == sorted(seen)
-        assert store.list("n", "", 99) == sorted(kept)
+        assert store.keys("n", b"") == sorted(key.encode() for key in kept)
         size = sum(len(key) + len(value) for key, value in kept.items())
         assert store.usage("n") == KvUsage(len(kept), size)
         call.discard()
         assert {key: call.get(key.encode()) for key in kept} == kept
 
 
-def test_a_store_can_be_used_without_sessions() -> None:
-    """Put, delete and list at once."""
-    store = MemoryKvStore()
-    store.put("n", "b", b"1")
-    store.put("n", "a", b"2")
-    assert store.list("n", "", 1) == ["a"]
-    assert store.delete("n", "a")
-    assert not store.delete("n", "a")
-    assert not store.delete("m", "a")
-    assert store.get("n", "b") == b"1"
+def test_a_store_takes_all_of_a_result_or_nothing() -> None:
+    """Bounds hold for what comes back from a worker; less is taken also by one that is over."""
+    store = MemoryKvStore(KvLimits(keys=2, total_bytes=10))
+    store.apply("n", {b"b": b"1", b"a": b"2"})
+    for written in ({b"c": b"", b"a": b"3"}, {b"a": b"123456789"}):
+        with pytest.raises(ServiceError) as error:
+            store.apply("n", written)
+        assert refused(error) is Refusal.TOO_LARGE
+    assert store.keys("n", b"") == [b"a", b"b"]
+    assert store.get("n", b"a") == b"2"
+    store.apply("n", {b"a": None, b"gone": None, b"c": b""})
+    assert store.keys("n", b"") == [b"b", b"c"]
+    assert store.usage("n") == KvUsage(2, 3)
     assert store.usage("m") == KvUsage()
+    assert store.keys("m", b"") == []
 
 
 @pytest.mark.parametrize(

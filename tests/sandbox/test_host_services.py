@@ -50,7 +50,7 @@ async def test_the_store_is_asked_by_its_four_questions() -> None:
     services = HostServices(kv=store)
     assert await ask(services, Service.KV_GET, b"a") is None
     assert await ask(services, Service.KV_PUT, b"a", b"1") is None
-    assert store.get("mine", "a") == b"1"
+    assert store.get("mine", b"a") == b"1"
     assert await ask(services, Service.KV_GET, b"a") == b"1"
     assert await ask(services, Service.KV_LIST, b"") == b'["a"]'
     assert await ask(services, Service.KV_DELETE, b"a") == b""
@@ -65,13 +65,13 @@ async def test_the_writes_of_a_call_wait_for_its_success() -> None:
         call = services.call(GRANTED)
         await ask(call, Service.KV_PUT, b"a", b"1")
         assert await ask(call, Service.KV_GET, b"a") == b"1"
-        assert store.get("mine", "a") is None
+        assert store.get("mine", b"a") is None
         assert call.kv is not None
         if keep:
             call.commit()
         else:
             call.discard()
-    assert store.get("mine", "a") == b"1"
+    assert store.get("mine", b"a") == b"1"
 
 
 async def test_what_is_not_there_is_unavailable() -> None:
