@@ -129,7 +129,9 @@ class _Reading:
         for key, value in top.items():
             known = key in ("version", "description", "permissions", "resources")
             if not known and key != "$schema" and not key.startswith("x-"):
-                self.warn.append(f"line {value.line}: {value.name} is not known and has no effect")
+                self.warn.append(
+                    f"line {value.key[0]}: {value.name} is not known and has no effect"
+                )
         self._version(top.get("version"))
         description = top.get("description")
         if description is not None and description.data is not None:
@@ -163,7 +165,9 @@ class _Reading:
             if reader is not None:
                 reader(value)
             elif value.data is not None:
-                self.warn.append(f"line {value.line}: permissions.{value.name} grants nothing here")
+                self.warn.append(
+                    f"line {value.key[0]}: permissions.{value.name} grants nothing here"
+                )
 
     def _lists(self, value: Value, *kinds: str) -> list[list[Value]]:
         lists = value.mapping(kinds)

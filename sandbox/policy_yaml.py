@@ -29,7 +29,9 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value with its place. ``data`` is None, a bool, a text, a list or a dict of values.
+    """One value with its place and that of its key, which is its own when it has none.
+
+    ``data`` is None, a bool, a text, a list or a dict of values.
 
     Numbers are kept as the text they were written as: a version of 1.10 is not 1.1.
     """
@@ -39,6 +41,7 @@ class Value:
     number: bool
     line: int
     column: int
+    key: tuple[int, int]
 
     def error(self, message: str) -> PolicyError:
         """An error at this place; ``message`` follows the value's name."""
@@ -53,7 +56,9 @@ class Value:
         if known:
             for key, value in self.data.items():
                 if key not in known:
-                    raise value.error(f"is not known here; known are {', '.join(known)}")
+                    raise PolicyError(
+                        *value.key, f"{value.name} is not known here; known are {', '.join(known)}"
+                    )
         return self.data
 
     def items(self) -> Iterator[Value]:
@@ -135,7 +140,7 @@ class _Reader:
     def __init__(self) -> None:
         self.count = 0
 
-    def read(self, node: Any, name: str, depth: int) -> Value:
+    def read(self, node: Any, name: str, depth: int, key: tuple[int, int] | None = None) -> Value:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
         self.count += 1
         if self.count > MAX_VALUES:
@@ -156,7 +161,8 @@ class _Reader:
             data = node.value
         else:
             raise PolicyError(line, column, f"the tag {tag[:40]} is not allowed")
-        return Value(name, data, kind in ("int", "float"), line, column)
+        number = kind in ("int", "float")
+        return Value(name, data, number, line, column, key or (line, column))
 
     def _mapping(self, node: Any, depth: int) -> dict[str, Value]:
         found: dict[str, Value] = {}
@@ -167,7 +173,7 @@ class _Reader:
             key = key_node.value
             if key in found:
                 raise PolicyError(line, column, f"{key[:40]} is given twice")
-            found[key] = self.read(value_node, key[:40], depth + 1)
+            found[key] = self.read(value_node, key[:40], depth + 1, (line, column))
         return found
 
 
