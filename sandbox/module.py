@@ -159,6 +159,25 @@ def classify(
     return Kind.CORE_AGENT
 
 
+def exported(module: Module, function: str) -> Function:
+    """The function a component exports under this name. Raises ``SandboxError``."""
+    if module.kind is not Kind.COMPONENT:
+        raise SandboxError(
+            Reason.MISSING_EXPORT,
+            f"a function is called in a {Kind.COMPONENT}, this is a {module.kind}",
+            kind=str(module.kind),
+        )
+    for item in module.functions:
+        if item.export == function and not item.refused:
+            return item
+    names = ", ".join(item.export for item in module.functions if not item.refused)
+    refused = [item for item in module.functions if item.export == function]
+    why = f"cannot be called with JSON: {refused[0].refused}" if refused else "is not there"
+    raise SandboxError(
+        Reason.MISSING_EXPORT, f"function {function} {why}; there are {names}", export=function
+    )
+
+
 def _check_command(imports: tuple[Import, ...], exports: dict[str, str]) -> None:
     for item in imports:
         _check_import(item, agent=False)

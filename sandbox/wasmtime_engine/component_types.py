@@ -33,6 +33,9 @@ __all__ = ["exports_of", "imports_of"]
 
 MOST_IMPORTS: Final = 2_000
 
+TYPE_CHARS: Final = 50_000
+"""Longest type of a function as text: it is in the header of each call."""
+
 _PRIMITIVES: Final[dict[type, str]] = {
     wc.Bool: "bool",
     wc.S8: "s8",
@@ -132,7 +135,11 @@ def exports_of(component: wc.Component, engine: wasmtime.Engine, data: bytes) ->
         if is_internal(interface, name, [each for each, _ in params]):
             continue
         told = _function(interface, name, params, item, docs.of(interface, name))
-        found.append(Export(told.export, told.to_text()))
+        text = told.to_text()
+        if len(text) > TYPE_CHARS:
+            told = Function(interface, name, refused=f"a type of {len(text)} characters of text")
+            text = told.to_text()
+        found.append(Export(told.export, text))
         _bounded(len(found), MOST_FUNCTIONS, "exported functions")
     return tuple(found)
 
