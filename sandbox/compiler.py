@@ -16,7 +16,7 @@ from sandbox.artifact_cache import ArtifactCache, Shape
 from sandbox.child_process import STDERR_TAIL, command, environment
 from sandbox.engine import engine_fingerprint
 from sandbox.errors import InvalidSetting, Reason, SandboxError
-from sandbox.module import Module, check_header, classify, content_hash
+from sandbox.module import Module, check_header, classify, content_hash, is_component
 
 CHILDREN: Final = 2
 """Most compilations at once; others wait their turn."""
@@ -90,7 +90,8 @@ class Compiler:
         else:
             sha256, shape = self._look_up(data)
         shape = shape or await self._compile_once(sha256, data)
-        return Module(data, sha256, classify(*shape), *shape, self._cache.path(sha256))
+        kind = classify(*shape, component=is_component(data))
+        return Module(data, sha256, kind, *shape, self._cache.path(sha256))
 
     def _look_up(self, data: bytes) -> tuple[str, Shape | None]:
         sha256 = content_hash(data)

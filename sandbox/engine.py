@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, Protocol
 
+from sandbox.components.functions import Function
 from sandbox.errors import Reason, SandboxError
 from sandbox.grants import Grants
 from sandbox.limits import Limits
@@ -58,6 +59,25 @@ class CommandResult:
     logs_dropped: int = 0
     written: Mapping[bytes, bytes | None] = field(default_factory=dict)
     """Keys it set, or removed (None), where the key-value store is granted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentResult:
+    """What one call of a component's function gave.
+
+    ``data`` is JSON. A function of type ``result<T, E>`` gives T, or E with ``failed``: that is a
+    result, not an error. ``printed`` holds at most ``Limits.stderr_bytes`` of its output streams.
+    """
+
+    data: bytes
+    failed: bool
+    fuel_used: int
+    wall_ms: float
+    printed: bytes = b""
+    logs: tuple[LogLine, ...] = ()
+    logs_dropped: int = 0
+    written: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    """Keys it set, or removed (None); none when it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +133,24 @@ class Engine(Protocol):
     ) -> CommandResult:
         """Run a WASI preview 1 command in a fresh instance. May block beyond ``wall_ms``
         in a file operation: run it where the process can be killed.
+        """
+        ...
+
+    def call_component(
+        self,
+        artifact: Path,
+        function: Function,
+        arguments: bytes,
+        *,
+        limits: Limits,
+        grants: Grants,
+        ask: Ask = nobody,
+    ) -> ComponentResult:
+        """Call a component's function in a fresh instance; ``arguments`` is a JSON object by the
+        names of its parameters. May block beyond ``wall_ms`` in WASI: run it where the process can
+        be killed.
+
+        Raises ``SandboxError``; ``bad_arguments`` names the place of a wrong one.
         """
         ...
 

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     GUEST_ABORT = "guest_abort"
     KILLED = "killed"
     INSTANCE_DEAD = "instance_dead"
+    BAD_ARGUMENTS = "bad_arguments"
 
 
 Details = Mapping[str, int | str]

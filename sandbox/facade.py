@@ -10,7 +10,8 @@ from typing import Final, Self
 
 from sandbox.abi import Level
 from sandbox.compiler import CompileLimits, Compiler, Progress
-from sandbox.engine import CommandResult, Engine
+from sandbox.component_guest import ComponentGuest
+from sandbox.engine import CommandResult, ComponentResult, Engine
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.grants import Grants
 from sandbox.guest import CommandGuest, Guest
@@ -92,14 +93,15 @@ class Sandbox:
         """
         module = await self.prepare(data)
         if limits is None:
-            agent = module.kind is Kind.CORE_AGENT
-            limits = Limits() if agent else Limits.for_command()
+            limits = default_limits(module.kind)
         return Prepared(self, module, limits, grants or Grants())
 
     async def open(self, module: Module, limits: Limits, grants: Grants, owner: str) -> Guest:
         """See ``Prepared.open``."""
         if module.kind is Kind.CORE_AGENT:
             return await self.open_agent(module, limits, grants)
+        if module.kind is Kind.COMPONENT:
+            return ComponentGuest(self, module, limits, grants, owner)
         return CommandGuest(self._pool, module, limits, grants, owner=owner)
 
     async def prepare(self, data: bytes) -> Module:
@@ -127,6 +129,26 @@ class Sandbox:
                 raise
         again = await self._compile_again(module)
         return await self._pool.run_command(again, stdin, limits, grants, args, owner=owner)
+
+    async def call_component(
+        self,
+        module: Module,
+        function: str,
+        arguments: bytes = b"{}",
+        limits: Limits | None = None,
+        grants: Grants | None = None,
+        *,
+        owner: str = "",
+    ) -> ComponentResult:
+        """Call a component's function in a worker. See ``WorkerPool.call_component``."""
+        given = (function, arguments, limits, grants)
+        try:
+            return await self._pool.call_component(module, *given, owner=owner)
+        except SandboxError as error:
+            if error.details.get("stage") != "load":
+                raise
+        again = await self._compile_again(module)
+        return await self._pool.call_component(again, *given, owner=owner)
 
     async def open_agent(
         self, module: Module, limits: Limits | None = None, grants: Grants | None = None
@@ -229,6 +251,13 @@ class Sandbox:
 
     def _forget(self) -> None:
         self._guests -= 1
+
+
+def default_limits(kind: Kind) -> Limits:
+    """What a guest of this kind may use when nobody said otherwise."""
+    if kind is Kind.COMPONENT:
+        return Limits.for_component()
+    return Limits() if kind is Kind.CORE_AGENT else Limits.for_command()
 
 
 def _full(what: str, given: int, limit: int) -> SandboxBusy:

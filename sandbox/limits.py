@@ -114,6 +114,16 @@ class Limits:
         """
         return cls(fuel=fuel, memory_bytes=memory_bytes, wall_ms=wall_ms)
 
+    @classmethod
+    def for_component(
+        cls, *, fuel: int = 3_000_000_000, memory_bytes: int = 128 * MIB, wall_ms: int = 5_000
+    ) -> Limits:
+        """Limits for one call of a component, in which a Python may have to fit.
+
+        Fuel 3 * 10^9, memory 128 MiB, wall clock 5 s, 50,000 table elements.
+        """
+        return cls(fuel=fuel, memory_bytes=memory_bytes, wall_ms=wall_ms, table_elements=50_000)
+
     def as_dict(self) -> dict[str, int]:
         """The fields by name, for a frame to a worker."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from sandbox.abi import FUNCTIONS, WASI, Level
+from sandbox.components.functions import Function, functions_of
+from sandbox.components.world import check_exports, check_import
 from sandbox.errors import Reason, SandboxError
 
 MAGIC: Final = b"\0asm"
@@ -37,11 +39,15 @@ class Kind(StrEnum):
 
     CORE_AGENT = "core-agent"
     WASI_COMMAND = "wasi-command"
+    COMPONENT = "component"
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One import: two names and a type such as ``func(i32)->(i32)`` or ``memory``."""
+    """One import: two names and a type such as ``func(i32)->(i32)`` or ``memory``.
+
+    Those of a component are an interface, a name and a type such as ``func(string)->()``.
+    """
 
     module: str
     name: str
@@ -50,7 +56,10 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One export: a name and a type such as ``func(i32)->(i32)`` or ``memory``."""
+    """One export: a name and a type such as ``func(i32)->(i32)`` or ``memory``.
+
+    Those of a component are its functions, each with the text of ``Function.to_text``.
+    """
 
     name: str
     type: str
@@ -80,6 +89,13 @@ class Module:
                 return Level.PROCESS
         return Level.INLINE
 
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """What a component exports; empty for other kinds."""
+        if self.kind is not Kind.COMPONENT:
+            return ()
+        return functions_of((item.name, item.type) for item in self.exports)
+
 
 def content_hash(data: bytes) -> str:
     """SHA-256 of the module's bytes as 64 hex digits."""
@@ -87,7 +103,7 @@ def content_hash(data: bytes) -> str:
 
 
 def check_header(data: bytes, limit: int) -> None:
-    """Refuse what is not a core module, before an engine sees it.
+    """Refuse what is neither a core module nor a component, before an engine sees it.
 
     An engine's own entry point may accept the text format too, so the magic bytes and the
     version are required here. Raises ``SandboxError`` (``not_a_module``, ``module_too_large``).
@@ -109,32 +125,57 @@ def check_header(data: bytes, limit: int) -> None:
             size=len(data),
         )
     version = data[4:8]
-    if version == COMPONENT_VERSION:
+    if version not in (CORE_VERSION, COMPONENT_VERSION):
         raise SandboxError(
             Reason.NOT_A_MODULE,
-            "this is a component, which is not supported; build a core module (kind "
-            "core-agent or wasi-command) instead",
-            kind="component",
-        )
-    if version != CORE_VERSION:
-        raise SandboxError(
-            Reason.NOT_A_MODULE,
-            f"unknown WebAssembly version {version.hex()}; core modules have 01000000",
+            f"unknown WebAssembly version {version.hex()}; core modules have 01000000, "
+            "components 0d000100",
             version=version.hex(),
         )
 
 
-def classify(imports: tuple[Import, ...], exports: tuple[Export, ...]) -> Kind:
+def is_component(data: bytes) -> bool:
+    """Whether these bytes are a component by their header."""
+    return data[:8] == MAGIC + COMPONENT_VERSION
+
+
+def classify(
+    imports: tuple[Import, ...], exports: tuple[Export, ...], *, component: bool = False
+) -> Kind:
     """Decide the kind of a module from its imports and exports.
 
     Raises ``SandboxError`` with ``ungranted_import`` or ``missing_export``, naming it.
     """
+    if component:
+        for item in imports:
+            check_import(item.module, item.name, item.type)
+        check_exports(functions_of((item.name, item.type) for item in exports))
+        return Kind.COMPONENT
     by_name = {item.name: item.type for item in exports}
     if "_start" in by_name and "handle_message" not in by_name:
         _check_command(imports, by_name)
         return Kind.WASI_COMMAND
     _check_agent(imports, by_name)
     return Kind.CORE_AGENT
+
+
+def exported(module: Module, function: str) -> Function:
+    """The function a component exports under this name. Raises ``SandboxError``."""
+    if module.kind is not Kind.COMPONENT:
+        raise SandboxError(
+            Reason.MISSING_EXPORT,
+            f"a function is called in a {Kind.COMPONENT}, this is a {module.kind}",
+            kind=str(module.kind),
+        )
+    for item in module.functions:
+        if item.export == function and not item.refused:
+            return item
+    names = ", ".join(item.export for item in module.functions if not item.refused)
+    refused = [item for item in module.functions if item.export == function]
+    why = f"cannot be called with JSON: {refused[0].refused}" if refused else "is not there"
+    raise SandboxError(
+        Reason.MISSING_EXPORT, f"function {function} {why}; there are {names}", export=function
+    )
 
 
 def _check_command(imports: tuple[Import, ...], exports: dict[str, str]) -> None:

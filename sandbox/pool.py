@@ -11,18 +11,19 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
-from sandbox.engine import CommandResult
+from sandbox.engine import CommandResult, ComponentResult
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.frames import Header, pack
 from sandbox.grants import Grants
 from sandbox.host import check_message
 from sandbox.limits import Limits
-from sandbox.module import Kind, Module
+from sandbox.module import Kind, Module, exported
 from sandbox.questions import Questions
 from sandbox.turns import Turns
-from sandbox.worker_frames import command_result, failure, grants_to
+from sandbox.worker_frames import command_result, component_result, failure, grants_to
 from sandbox.worker_process import WorkerProcess
 
 _log = logging.getLogger(__name__)
@@ -129,6 +130,32 @@ class WorkerPool:
             raise InvalidSetting("args", args, "text without NUL")
         header = {"op": "command", "args": list(args)}
         return await self.run(module, header, stdin, limits, grants, command_result, owner)
+
+    async def call_component(
+        self,
+        module: Module,
+        function: str,
+        arguments: bytes = b"{}",
+        limits: Limits | None = None,
+        grants: Grants | None = None,
+        *,
+        owner: str = "",
+    ) -> ComponentResult:
+        """Call a component's function, by its name among the exports, in a fresh instance.
+
+        ``arguments`` is a JSON object by the names of its parameters. Defaults:
+        ``Limits.for_component``, no grants. Raises as ``run_command``, and ``bad_arguments``.
+        """
+        limits = limits or Limits.for_component()
+        found = exported(module, function)
+        check_message("the arguments", arguments, limits)
+        header = {
+            "op": "component",
+            "export": found.export,
+            "type": replace(found, docs="").to_text(),
+        }
+        grants = grants or Grants()
+        return await self.run(module, header, arguments, limits, grants, component_result, owner)
 
     async def run(
         self,

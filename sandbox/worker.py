@@ -1,11 +1,11 @@
 """The worker process: ``python -m sandbox.worker``. Runs guests one call at a time.
 
 Frames come in on standard input and answers go out on standard output. ``op`` says what a frame
-asks for: ``command`` runs a WASI command; ``open``, ``call`` and ``close`` are for one agent that
-lives in this worker; ``answer`` is the host's answer to a question of the guest that runs. The
-process ends when its input closes, whatever its guest is doing: the main thread only reads, the
-guest has a thread of its own. What this process cannot stop (a guest blocked in a file operation)
-its parent kills.
+asks for: ``command`` runs a WASI command, ``component`` calls a component's function; ``open``,
+``call`` and ``close`` are for one agent that lives in this worker; ``answer`` is the host's answer
+to a question of the guest that runs. The process ends when its input closes, whatever its guest is
+doing: the main thread only reads, the guest has a thread of its own. What this process cannot stop
+(a guest blocked in a file operation) its parent kills.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from sandbox.child_process import restrict
+from sandbox.components.functions import Function
 from sandbox.engine import AgentInstance, Engine
 from sandbox.errors import Reason, SandboxError
 from sandbox.frames import PREFIX, Header, pack, unpack_header, unpack_lengths
 from sandbox.guest_threads import GuestThreads
 from sandbox.limits import Limits
 from sandbox.services.request import Refusal, Service, ServiceError
-from sandbox.worker_frames import grants_from, pack_command_result, pack_reply
+from sandbox.worker_frames import (
+    grants_from,
+    pack_command_result,
+    pack_component_result,
+    pack_reply,
+)
 
 READY: Final[Header] = {"ready": True}
 
@@ -47,6 +53,7 @@ class Worker:
         self._agent: AgentInstance | None = None
         self._operations: dict[str, Callable[[Header, bytes], bytes]] = {
             "command": self._command,
+            "component": self._component,
             "open": self._open,
             "call": self._call,
             "close": self._close,
@@ -79,6 +86,18 @@ class Worker:
                 limits=Limits(**header["limits"]),
                 grants=grants_from(header),
                 args=tuple(header["args"]),
+                ask=self._ask,
+            )
+        )
+
+    def _component(self, header: Header, body: bytes) -> bytes:
+        return pack_component_result(
+            self._engine.call_component(
+                Path(header["artifact"]),
+                Function.from_text(header["export"], header["type"]),
+                body,
+                limits=Limits(**header["limits"]),
+                grants=grants_from(header),
                 ask=self._ask,
             )
         )

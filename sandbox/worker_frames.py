@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sandbox.engine import CommandResult, GuestReply, LogLine
+from sandbox.engine import CommandResult, ComponentResult, GuestReply, LogLine
 from sandbox.errors import Reason, SandboxError
 from sandbox.frames import Header, pack
 from sandbox.grants import FolderGrant, Grants
@@ -16,12 +16,14 @@ from sandbox.services.request import ServiceError
 
 __all__ = [
     "command_result",
+    "component_result",
     "failure",
     "grants_from",
     "grants_to",
     "guest_reply",
     "pack_answer",
     "pack_command_result",
+    "pack_component_result",
     "pack_reply",
     "pack_service_error",
 ]
@@ -101,6 +103,38 @@ def guest_reply(header: Header, body: bytes) -> GuestReply:
             int(header["logs_dropped"]),
             int(header["fuel_used"]),
             float(header["wall_ms"]),
+            written,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _nonsense(error) from None
+
+
+def pack_component_result(result: ComponentResult) -> bytes:
+    """The frame of a component's function that returned."""
+    side = _side(result.logs, result.written)
+    header = {
+        "failed": result.failed,
+        "fuel_used": result.fuel_used,
+        "wall_ms": result.wall_ms,
+        "logs_dropped": result.logs_dropped,
+        "parts": [len(result.data), len(result.printed), len(side)],
+    }
+    return pack(header, result.data + result.printed + side)
+
+
+def component_result(header: Header, body: bytes) -> ComponentResult:
+    """Reads ``pack_component_result``. Raises ``SandboxError`` (``killed``) on nonsense."""
+    try:
+        data, printed, side = _parts(header, body, 3)
+        logs, written = _read_side(side)
+        return ComponentResult(
+            data,
+            bool(header["failed"]),
+            int(header["fuel_used"]),
+            float(header["wall_ms"]),
+            printed,
+            logs,
+            int(header["logs_dropped"]),
             written,
         )
     except (KeyError, TypeError, ValueError) as error:

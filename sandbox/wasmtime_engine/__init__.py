@@ -12,14 +12,16 @@ import wasmtime
 from wasmtime import WasmtimeError
 
 from sandbox.abi import Level
-from sandbox.engine import CommandResult, Compiled
+from sandbox.components.functions import Function
+from sandbox.engine import CommandResult, Compiled, ComponentResult
 from sandbox.errors import Reason, SandboxError
 from sandbox.grants import Grants
 from sandbox.limits import Limits
-from sandbox.module import Export, Import
+from sandbox.module import Export, Import, is_component
 from sandbox.services.request import Ask, nobody
 from sandbox.wasmtime_engine.agents import WasmtimeAgent
 from sandbox.wasmtime_engine.commands import run_command
+from sandbox.wasmtime_engine.components import ComponentPlatform, compile_component
 from sandbox.wasmtime_engine.config import config_of, describe
 from sandbox.wasmtime_engine.platform import Platform
 
@@ -31,6 +33,7 @@ class WasmtimeEngine:
 
     def __init__(self) -> None:
         self._platforms: dict[tuple[int, Level], Platform] = {}
+        self._components: dict[int, ComponentPlatform] = {}
         self._lock = threading.Lock()
         self._one_command = threading.Lock()
 
@@ -38,6 +41,8 @@ class WasmtimeEngine:
         """Validate and compile. Costs memory and time in proportion to hostility of ``data``:
         call it in a limited process only.
         """
+        if is_component(data):
+            return compile_component(data)
         try:
             module = wasmtime.Module(wasmtime.Engine(config_of(Limits().stack_bytes)), data)
         except WasmtimeError as error:
@@ -75,6 +80,23 @@ class WasmtimeEngine:
         platform = self._platform(limits.stack_bytes, Level.PROCESS)
         with self._one_command:
             return run_command(platform, artifact, stdin, limits, grants, args, ask)
+
+    def call_component(
+        self,
+        artifact: Path,
+        function: Function,
+        arguments: bytes,
+        *,
+        limits: Limits,
+        grants: Grants,
+        ask: Ask = nobody,
+    ) -> ComponentResult:
+        """See ``Engine``."""
+        with self._lock:
+            if limits.stack_bytes not in self._components:
+                self._components[limits.stack_bytes] = ComponentPlatform(limits.stack_bytes)
+            platform = self._components[limits.stack_bytes]
+        return platform.call(artifact, function, arguments, limits, grants, ask)
 
     def _platform(self, stack_bytes: int, level: Level) -> Platform:
         with self._lock:

@@ -58,7 +58,7 @@ def agent_wasi(grants: Grants) -> wasmtime.WasiConfig:
     """What an agent sees through WASI: its grants, no arguments, no standard streams."""
     wasi = wasmtime.WasiConfig()
     wasi.argv = ["agent"]
-    _grant(wasi, grants)
+    grant(wasi, grants)
     return wasi
 
 
@@ -68,11 +68,12 @@ def _wasi(
     wasi = wasmtime.WasiConfig()
     wasi.argv = ["tool", *args]
     wasi.stdin_file, wasi.stdout_file, wasi.stderr_file = (item.path for item in streams)
-    _grant(wasi, grants)
+    grant(wasi, grants)
     return wasi
 
 
-def _grant(wasi: wasmtime.WasiConfig, grants: Grants) -> None:
+def grant(wasi: wasmtime.WasiConfig, grants: Grants) -> None:
+    """Folders and variables that are granted."""
     wasi.env = list(grants.env)
     for folder in grants.folders:
         wasi.preopen_dir(str(folder.host), folder.guest, folder.write)

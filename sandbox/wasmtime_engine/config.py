@@ -28,6 +28,8 @@ _OFF: Final = (
     "shared_memory",
 )
 
+_FOR_COMPONENTS: Final = ("wasm_component_model", "wasm_multi_memory", "wasm_tail_call")
+
 
 def config_of(stack_bytes: int) -> wasmtime.Config:
     """The settings of an engine whose guests have a stack of ``stack_bytes``."""
@@ -38,6 +40,20 @@ def config_of(stack_bytes: int) -> wasmtime.Config:
     config.max_wasm_stack = stack_bytes
     for flag in _OFF:
         setattr(config, flag, False)
+    return config
+
+
+def component_config_of(stack_bytes: int) -> wasmtime.Config:
+    """The settings of an engine for components.
+
+    What joins two components is a core module with two memories, which the engine makes itself and
+    then validates: without ``wasm_multi_memory`` it aborts. QuickJS as a component uses tail calls.
+    """
+    config = config_of(stack_bytes)
+    for flag in _FOR_COMPONENTS:
+        setattr(config, flag, True)
+    config.wasm_component_model_map = False
+    config.wasm_component_model_implements = False
     return config
 
 
