@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import wasmtime
 
@@ -11,9 +10,11 @@ from sandbox.engine import CommandResult
 from sandbox.grants import Grants
 from sandbox.host import check_message, check_output
 from sandbox.limits import Limits
+from sandbox.module import COMMAND_EXPORTS, require
 from sandbox.services.request import Ask, nobody
 from sandbox.wasi_streams import StreamFile
-from sandbox.wasmtime_engine.platform import Platform, instantiate
+from sandbox.wasmtime_engine.calls import calls
+from sandbox.wasmtime_engine.platform import Loaded, Platform, instantiate
 
 
 def run_command(
@@ -27,18 +28,22 @@ def run_command(
 ) -> CommandResult:
     """Run a command in a fresh instance. One at a time on a platform: see ``Ticker.running``."""
     check_message("standard input", stdin, limits)
-    prepared = platform.prepared(artifact)
+    loaded = platform.prepared(artifact)
+    require(loaded.exports, COMMAND_EXPORTS)
+    wasi = _wasi(args)
     with (
-        StreamFile(stdin) as source,
+        calls().input(wasi, stdin),
         StreamFile() as stdout,
         StreamFile() as stderr,
         platform.store(limits) as store,
     ):
-        store.set_wasi(_wasi((source, stdout, stderr), grants, args))
+        wasi.stdout_file, wasi.stderr_file = stdout.path, stderr.path
+        grant(wasi, grants)
+        store.set_wasi(wasi)
         try:
             flood = stdout.longer_than(limits.stdout_bytes)
             with platform.run(store, limits, ask, flood) as run:
-                code = _start(prepared, store, limits)
+                code = _start(loaded, store, limits)
         finally:
             # Said first: a flood also runs out of fuel or time, but this is its cause.
             check_output(stdout.size(), limits)
@@ -62,13 +67,9 @@ def agent_wasi(grants: Grants) -> wasmtime.WasiConfig:
     return wasi
 
 
-def _wasi(
-    streams: tuple[StreamFile, StreamFile, StreamFile], grants: Grants, args: tuple[str, ...]
-) -> wasmtime.WasiConfig:
+def _wasi(args: tuple[str, ...]) -> wasmtime.WasiConfig:
     wasi = wasmtime.WasiConfig()
     wasi.argv = ["tool", *args]
-    wasi.stdin_file, wasi.stdout_file, wasi.stderr_file = (item.path for item in streams)
-    grant(wasi, grants)
     return wasi
 
 
@@ -79,10 +80,11 @@ def grant(wasi: wasmtime.WasiConfig, grants: Grants) -> None:
         wasi.preopen_dir(str(folder.host), folder.guest, folder.write)
 
 
-def _start(prepared: wasmtime.InstancePre, store: wasmtime.Store, limits: Limits) -> int:
+def _start(loaded: Loaded, store: wasmtime.Store, limits: Limits) -> int:
     try:
-        instance = instantiate(prepared, store, limits)
-        cast("wasmtime.Func", instance.exports(store)["_start"])(store)
+        start = instantiate(loaded, store, limits).function("_start")
+        if start is not None:
+            start()
     except wasmtime.ExitTrap as ended:
         return ended.code
     return 0
