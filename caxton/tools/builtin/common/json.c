@@ -179,7 +179,7 @@ static bool in_object(const parser *p) {
 
 static bool pass_name(parser *p) {
     if (p->at >= p->end || *p->at != '"') return wrong(p, "a name in quotes was expected");
-    add_node(p);
+    add_node(p)->next = 0;
     if (!pass_string(p)) return false;
     skip_space(p);
     if (p->at >= p->end || *p->at != ':') return wrong(p, "':' was expected after a name");
@@ -246,6 +246,8 @@ void json_parse_or_fail(json_document *document, slice text, const char *code, c
 }
 
 json json_root(const json_document *document) { return (json){document, 0}; }
+
+bool json_is_name(json node) { return !node.document->nodes[node.index].next; }
 
 static const char *start_of(json value) {
     return value.document->text.text + value.document->nodes[value.index].start;

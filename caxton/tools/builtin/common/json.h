@@ -15,7 +15,7 @@ enum { JSON_DEPTH = 512 };
 
 typedef struct {
     uint32_t start; /* offset of the first character */
-    uint32_t next;  /* index of the node after this one and all below it */
+    uint32_t next;  /* index of the node after this one and all below it; 0: the name of a member */
 } json_node;
 
 typedef struct {
@@ -58,6 +58,8 @@ json_error json_parse(json_document *document, slice text);
 void json_parse_or_fail(json_document *document, slice text, const char *code, const char *what);
 
 json json_root(const json_document *document);
+/* Whether a node is the name of a member and not a value. */
+bool json_is_name(json node);
 json_type json_type_of(json value);
 /* "null", "boolean", "number", "string", "array", "object" or "nothing". */
 const char *json_type_name(json value);

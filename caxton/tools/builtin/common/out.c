@@ -81,31 +81,25 @@ void out_json(json value) {
     const json_document *document = value.document;
     uint32_t ends[JSON_DEPTH + 1], index = value.index, last = document->nodes[index].next;
     char closes[JSON_DEPTH + 1];
-    bool name = false, first = true;
+    bool comma = false;
     int depth = 0;
     for (; index < last; index++) {
         json at = {document, index};
         json_type type = json_type_of(at);
-        if (!first && !name) out_bytes(",", 1);
-        /* In an object every other node, counted from its start, is a name. */
-        bool inside_object = depth && closes[depth - 1] == '}';
-        bool is_name = inside_object && !name;
-        first = false;
+        if (comma) out_bytes(",", 1);
+        comma = false;
         if (type == JSON_OBJECT || type == JSON_ARRAY) {
             ends[depth] = document->nodes[index].next;
             closes[depth++] = type == JSON_OBJECT ? '}' : ']';
             out_bytes(type == JSON_OBJECT ? "{" : "[", 1);
-            first = true;
         } else {
             slice raw = json_raw(at);
             out_bytes(raw.text, raw.length);
-            if (is_name) out_bytes(":", 1);
+            if (json_is_name(at)) out_bytes(":", 1);
+            else comma = true;
         }
-        name = is_name;
-        while (depth && ends[depth - 1] == index + 1) {
+        for (; depth && ends[depth - 1] == index + 1; comma = true)
             out_bytes(&closes[--depth], 1);
-            first = false;
-        }
     }
 }
 
