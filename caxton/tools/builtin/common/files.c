@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -144,6 +146,55 @@ slice read_whole(const char *path, uint64_t most) {
     close(file);
     data[used] = 0;
     return (slice){data, used};
+}
+
+static _Noreturn void fail_write(const char *path, const char *temporary, int error) {
+    unlink(temporary);
+    fail_file(path, error, true);
+}
+
+static void write_all(int file, slice data, const char *path, const char *temporary) {
+    for (size_t done = 0; done < data.length;) {
+        ssize_t wrote = write(file, data.text + done, data.length - done);
+        if (wrote < 0) fail_write(path, temporary, errno);
+        if (!wrote) fail_write(path, temporary, ENOSPC);
+        done += (size_t)wrote;
+    }
+}
+
+/* NAME in the folder of `path`, with random digits: two calls at once must not share one. */
+static char *temporary_beside(const char *path) {
+    const char *name = strrchr(path, '/');
+    size_t folder = name ? (size_t)(name - path) + 1 : 0;
+    unsigned char random[8];
+    char *temporary = allocate(folder + 32);
+    if (__wasi_random_get(random, sizeof random)) fail("io_failed", "there are no random numbers");
+    memcpy(temporary, path, folder);
+    strcpy(temporary + folder, ".writing-");
+    char *digit = temporary + strlen(temporary);
+    for (size_t i = 0; i < sizeof random; i++) {
+        *digit++ = "0123456789abcdef"[random[i] >> 4];
+        *digit++ = "0123456789abcdef"[random[i] & 15];
+    }
+    *digit = 0;
+    return temporary;
+}
+
+void write_whole(const char *path, slice data, bool replace) {
+    struct stat status;
+    if (!lstat(path, &status)) {
+        if (S_ISDIR(status.st_mode)) fail_file(path, EISDIR, true);
+        if (!S_ISREG(status.st_mode))
+            fail("not_a_file", "%s is a link or a special file, which is not written to", path);
+        if (!replace) fail_file(path, EEXIST, true);
+    }
+    char *temporary = temporary_beside(path);
+    int file = open(temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (file < 0) fail_file(path, errno, true);
+    write_all(file, data, path, temporary);
+    if (fsync(file) || close(file)) fail_write(path, temporary, errno);
+    if (rename(temporary, path)) fail_write(path, temporary, errno);
+    free(temporary);
 }
 
 slice checked_text(const char *path, slice data) {

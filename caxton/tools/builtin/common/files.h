@@ -33,6 +33,13 @@ int open_to_read(const char *path, uint64_t *size);
 /* A whole file, ended by a NUL that is not counted; file_too_large above `most` bytes. */
 slice read_whole(const char *path, uint64_t most);
 
+/*
+ * Replaces or makes a file, so that a reader sees the old or the new content and never half: a
+ * temporary file beside it is written and renamed. Without `replace` the error is exists when there
+ * is something of that name.
+ */
+void write_whole(const char *path, slice data, bool replace);
+
 /* The text without a byte order mark; ends the tool with not_utf8 when it is UTF-16 or not UTF-8. */
 slice checked_text(const char *path, slice data);
 

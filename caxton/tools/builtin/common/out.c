@@ -162,6 +162,8 @@ size_t out_length(void) { return answer.length; }
 
 void out_cut(size_t length) { answer.length = length; }
 
+slice out_since(size_t length) { return (slice){answer.bytes + length, answer.length - length}; }
+
 static void print(const char *data, size_t length) {
     while (length) {
         ssize_t wrote = write(1, data, length);

@@ -37,6 +37,8 @@ void out_member_boolean(const char *name, bool value);
 /* How many bytes the answer has so far, and back to an earlier length (at the same level). */
 size_t out_length(void);
 void out_cut(size_t length);
+/* What was written behind a length, until more is written. */
+slice out_since(size_t length);
 /* Prints it with a line end, once. */
 void out_flush(void);
 

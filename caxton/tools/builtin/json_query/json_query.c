@@ -26,6 +26,7 @@ typedef struct {
     size_t order;
 } target;
 
+static json document_root;
 static const json_document *document;
 
 static bool keep(void *state, json node) {
@@ -95,7 +96,7 @@ static slice *paths_of(const matches *m) {
     for (size_t i = 0; i < m->kept; i++) targets[i] = (target){m->nodes[i], i};
     qsort(targets, m->kept, sizeof *targets, by_node);
     add_text(&path, "$");
-    find_paths(json_root(document), targets, targets + m->kept, &path, paths);
+    find_paths(document_root, targets, targets + m->kept, &path, paths);
     return paths;
 }
 
@@ -150,6 +151,7 @@ void run(json input) {
     json value;
     query *q = parse_query(argument_string(input, "query"));
     read_document(input, &loaded, &value);
+    document_root = value;
     document = value.document;
     matches m = {.limit = (size_t)argument_integer(input, "limit", 100)};
     m.nodes = allocate(m.limit * sizeof *m.nodes);
