@@ -98,8 +98,11 @@ _Noreturn void fail_file(const char *path, int error, bool writing) {
     case ENOSPC:
     case EDQUOT: fail("disk_full", "there is no room for %s: the disk or the quota of %s is full", path, name);
     case EFBIG: fail("file_too_large", "%s would be larger than the sandbox lets a file be", path);
+    case EXDEV: fail("bad_argument", "%s cannot be moved to another disk; copy it and delete it", path);
+    case EILSEQ: fail("bad_name", "a name in %s is not UTF-8, which WASI cannot read: rename it", path);
+    case EINVAL: fail("bad_argument", "%s: this cannot be done with it", path);
     case ENAMETOOLONG: fail("bad_argument", "a name in %s is too long", path);
-    case ELOOP:
+    case ELOOP: fail("bad_argument", "%s: links that lead in a circle", path);
     case EPERM:
     case EACCES:
     case EROFS:
@@ -121,6 +124,9 @@ _Noreturn void fail_file(const char *path, int error, bool writing) {
 
 int open_to_read(const char *path, uint64_t *size) {
     struct stat status;
+    /* Before it is opened: to open a FIFO would wait for a writer. */
+    if (!stat(path, &status) && !S_ISREG(status.st_mode))
+        fail("not_a_file", "%s is a folder or a special file", path);
     int file = open(path, O_RDONLY);
     if (file < 0) fail_file(path, errno == ENOTDIR ? ENOENT : errno, false);
     if (fstat(file, &status) || !S_ISREG(status.st_mode))
@@ -148,12 +154,12 @@ slice read_whole(const char *path, uint64_t most) {
     return (slice){data, used};
 }
 
-static _Noreturn void fail_write(const char *path, const char *temporary, int error) {
-    unlink(temporary);
+_Noreturn void fail_write(const char *path, const char *temporary, int error) {
+    if (temporary) unlink(temporary);
     fail_file(path, error, true);
 }
 
-static void write_all(int file, slice data, const char *path, const char *temporary) {
+void write_all(int file, slice data, const char *path, const char *temporary) {
     for (size_t done = 0; done < data.length;) {
         ssize_t wrote = write(file, data.text + done, data.length - done);
         if (wrote < 0) fail_write(path, temporary, errno);
@@ -162,8 +168,8 @@ static void write_all(int file, slice data, const char *path, const char *tempor
     }
 }
 
-/* NAME in the folder of `path`, with random digits: two calls at once must not share one. */
-static char *temporary_beside(const char *path) {
+/* With random digits: two calls at once must not share one. */
+char *temporary_beside(const char *path) {
     const char *name = strrchr(path, '/');
     size_t folder = name ? (size_t)(name - path) + 1 : 0;
     unsigned char random[8];
@@ -180,7 +186,15 @@ static char *temporary_beside(const char *path) {
     return temporary;
 }
 
-void write_whole(const char *path, slice data, bool replace) {
+void put_in_place(char *temporary, const char *path, bool replace) {
+    /* A link fails when the name is taken, a rename would replace it. Some disks have no links. */
+    if (!replace && link(temporary, path) && errno == EEXIST) fail_write(path, temporary, EEXIST);
+    if (rename(temporary, path)) fail_write(path, temporary, errno);
+    unlink(temporary);
+    free(temporary);
+}
+
+void check_target(const char *path, bool replace) {
     struct stat status;
     if (!lstat(path, &status)) {
         if (S_ISDIR(status.st_mode)) fail_file(path, EISDIR, true);
@@ -188,13 +202,16 @@ void write_whole(const char *path, slice data, bool replace) {
             fail("not_a_file", "%s is a link or a special file, which is not written to", path);
         if (!replace) fail_file(path, EEXIST, true);
     }
+}
+
+void write_whole(const char *path, slice data, bool replace) {
+    check_target(path, replace);
     char *temporary = temporary_beside(path);
     int file = open(temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
     if (file < 0) fail_file(path, errno, true);
     write_all(file, data, path, temporary);
     if (fsync(file) || close(file)) fail_write(path, temporary, errno);
-    if (rename(temporary, path)) fail_write(path, temporary, errno);
-    free(temporary);
+    put_in_place(temporary, path, replace);
 }
 
 slice checked_text(const char *path, slice data) {

@@ -24,7 +24,7 @@ const char *checked_path(slice path);
 /*
  * Ends the tool for an errno of a file call: file_not_found, not_granted (also a link that leads
  * out, or writing to what is granted for reading), not_a_folder, exists, not_empty, disk_full,
- * file_too_large, or io_failed.
+ * file_too_large, bad_name, bad_argument or io_failed.
  */
 _Noreturn void fail_file(const char *path, int error, bool writing);
 
@@ -39,6 +39,13 @@ slice read_whole(const char *path, uint64_t most);
  * is something of that name.
  */
 void write_whole(const char *path, slice data, bool replace);
+
+/* The steps of write_whole, for content that is not in one piece. `temporary` may be NULL. */
+void check_target(const char *path, bool replace);
+char *temporary_beside(const char *path);
+void write_all(int file, slice data, const char *path, const char *temporary);
+_Noreturn void fail_write(const char *path, const char *temporary, int error);
+void put_in_place(char *temporary, const char *path, bool replace);
 
 /* The text without a byte order mark; ends the tool with not_utf8 when it is UTF-16 or not UTF-8. */
 slice checked_text(const char *path, slice data);

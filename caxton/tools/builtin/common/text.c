@@ -131,6 +131,35 @@ slice shortened(slice text, size_t most) {
     return (slice){text.text, most};
 }
 
+bool add_base64_decoded(buffer *to, slice text) {
+    uint32_t bits = 0;
+    int count = 0, padding = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        char c = text.text[i];
+        int digit = c >= 'A' && c <= 'Z'   ? c - 'A'
+                    : c >= 'a' && c <= 'z' ? c - 'a' + 26
+                    : c >= '0' && c <= '9' ? c - '0' + 52
+                    : c == '+'             ? 62
+                    : c == '/'             ? 63
+                                           : -1;
+        if (c == '\n' || c == '\r') continue;
+        if (c == '=') {
+            padding++;
+            continue;
+        }
+        if (digit < 0 || padding) return false;
+        bits = bits << 6 | (uint32_t)digit;
+        if (++count < 4) continue;
+        char three[3] = {(char)(bits >> 16), (char)(bits >> 8), (char)bits};
+        add_bytes(to, three, 3);
+        count = 0;
+    }
+    if (count == 1 || (padding && count + padding != 4)) return false;
+    char rest[2] = {(char)(bits >> (count == 2 ? 4 : 10)), (char)(bits >> 2)};
+    add_bytes(to, rest, count == 2 ? 1 : count == 3 ? 2 : 0);
+    return true;
+}
+
 place place_of(slice text, size_t offset) {
     place at = {1, 1};
     for (size_t i = 0; i < offset && i < text.length; i++) {

@@ -57,6 +57,9 @@ size_t utf8_put(char *to, uint32_t code);
 /* At most `most` bytes of text, cut between characters. */
 slice shortened(slice text, size_t most);
 
+/* Decodes base64 (RFC 4648, with or without padding and line ends); false when it is none. */
+bool add_base64_decoded(buffer *to, slice text);
+
 /* The line and the column (in characters) of a byte of `text`, both from 1. Lines end with LF. */
 typedef struct {
     unsigned long line, column;
