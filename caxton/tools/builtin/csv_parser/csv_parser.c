@@ -1,28 +1,29 @@
 /*
  * csv_parser: questions about a CSV file, answered as JSON.
  *
- * A WASI command. Standard input is a JSON object of arguments, standard output a JSON object.
- * "--describe" prints the tool's description, made from tool.json when it is built. The file is
- * read as a stream: memory grows with columns, groups, the answer and, for a median, numbers,
- * not with rows.
- * An error is {"error": {"code", "message"}} and exit code 1.
- *
- * One translation unit, so that the build is one command.
+ * The file is read as a stream: memory grows with columns, groups, the answer and, for a median,
+ * numbers, not with rows.
  */
 
-#include "output.c"
-#include "arguments.c"
-#include "reader.c"
-#include "statistics.c"
-#include "groups.c"
-#include "tool_json.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "files.h"
+#include "groups.h"
+#include "reader.h"
+#include "tool.h"
 
 enum { NONE = -1, EXAMPLES = 3 };
 
 typedef enum { DESCRIBE, HEAD, COUNT, MEAN, SUM, MIN, MAX, MEDIAN, UNIQUE, GROUP } operation;
 
-static const char *const OPERATIONS[] = {"describe", "head", "count",  "mean",   "sum",
-                                         "min",      "max",  "median", "unique", "group"};
+static const char *const OPERATIONS[] = {"describe", "head", "count",  "mean",   "sum", "min",
+                                         "max",      "median", "unique", "group", NULL};
+
+typedef struct {
+    slice path, column, group_by, delimiter;
+    int64_t limit;
+} arguments;
 
 static reader csv;
 static slice *names;
@@ -31,22 +32,13 @@ static uint64_t row_count, ragged, first_ragged;
 static example examples[EXAMPLES];
 static size_t example_count;
 
-static operation operation_of(slice name) {
-    if (!name.length) return DESCRIBE;
-    for (int i = DESCRIBE; i <= GROUP; i++)
-        if (same(name, OPERATIONS[i])) return (operation)i;
-    fail("bad_argument", "operation must be one of describe, head, count, mean, sum, min, max, "
-                         "median, unique, group");
-}
-
 static void read_header(void) {
     if (!next_record(&csv)) fail("empty_file", "the file has no header line");
     column_count = csv.count;
-    names = checked(calloc(column_count, sizeof *names));
+    names = allocate_zeroed(column_count, sizeof *names);
     for (size_t i = 0; i < column_count; i++) {
-        names[i].length = csv.fields[i].length;
-        names[i].text = checked(malloc(names[i].length + 1));
-        memcpy(names[i].text, csv.text + csv.fields[i].start, names[i].length);
+        slice name = {csv.text + csv.fields[i].start, csv.fields[i].length};
+        names[i] = (slice){copy_text(name), name.length};
     }
 }
 
@@ -54,19 +46,19 @@ static void out_names(void) {
     out_text("[");
     for (size_t i = 0; i < column_count; i++) {
         if (i) out_text(",");
-        out_string(names[i].text, names[i].length);
+        out_string(names[i]);
     }
     out_text("]");
 }
 
 static _Noreturn void fail_column(slice name, const char *code, const char *what) {
-    out_used = 0;
+    out_cut(0);
     out_text("{\"error\":{\"code\":");
     out_cstring(code);
     out_text(",\"message\":");
     out_cstring(what);
     out_text(",\"column\":");
-    out_string(name.text, name.length);
+    out_string(name);
     out_text(",\"columns\":");
     out_names();
     out_text("}}\n");
@@ -128,7 +120,7 @@ static void out_field(const char *name, uint64_t value) {
 
 static void begin_result(const arguments *given, operation op) {
     out_text("{\"path\":");
-    out_string(given->path.text, given->path.length);
+    out_string(given->path);
     out_text(",\"operation\":");
     out_cstring(OPERATIONS[op]);
 }
@@ -139,15 +131,14 @@ static void end_result(void) {
         out_field("ragged_rows", ragged);
         out_field("first_ragged_line", first_ragged);
     }
-    out_text("}\n");
-    out_flush();
+    out_text("}");
 }
 
 static void out_column(const char *name, slice value) {
     out_text(",\"");
     out_text(name);
     out_text("\":");
-    out_string(value.text, value.length);
+    out_string(value);
 }
 
 static void out_examples(void) {
@@ -157,7 +148,7 @@ static void out_examples(void) {
         out_text(i ? ",{\"line\":" : "{\"line\":");
         out_unsigned(examples[i].line);
         out_text(",\"value\":");
-        out_string(examples[i].text, examples[i].length);
+        out_string((slice){examples[i].text, examples[i].length});
         out_text("}");
     }
     out_text("]");
@@ -186,7 +177,7 @@ static void out_all(const statistics *s) {
 }
 
 static void run_describe(int column) {
-    statistics *all = checked(calloc(column_count, sizeof *all));
+    statistics *all = allocate_zeroed(column_count, sizeof *all);
     int first = column == NONE ? 0 : column;
     int last = column == NONE ? (int)column_count - 1 : column;
     while (next_row())
@@ -200,7 +191,7 @@ static void run_describe(int column) {
         statistics *s = &all[i];
         const char *type = s->numeric ? (s->text ? "mixed" : "number") : s->text ? "text" : "empty";
         out_text(i > first ? ",{\"name\":" : "{\"name\":");
-        out_string(names[i].text, names[i].length);
+        out_string(names[i]);
         out_text(",\"type\":");
         out_cstring(type);
         out_all(s);
@@ -209,7 +200,7 @@ static void run_describe(int column) {
     out_text("]");
 }
 
-static void run_head(long limit) {
+static void run_head(int64_t limit) {
     out_text(",\"columns\":");
     out_names();
     out_text(",\"rows\":[");
@@ -220,7 +211,7 @@ static void run_head(long limit) {
         for (size_t i = 0; i < width; i++) {
             if (i) out_text(",");
             slice value = cell((int)i);
-            if (i < csv.count) out_string(value.text, value.length);
+            if (i < csv.count) out_string(value);
             else out_text("null");
         }
         out_text("]");
@@ -245,14 +236,14 @@ static void run_statistic(operation op, int column) {
     out_examples();
 }
 
-static void run_grouped(operation op, int by, int column, long limit) {
+static void run_grouped(operation op, int by, int column, int64_t limit) {
     groups g = {0};
     while (next_row()) {
         slice key = cell(by);
         group *found = group_of(&g, key.text, key.length);
         found->rows++;
         if (column == NONE) continue;
-        if (!found->stats) found->stats = checked(calloc(1, sizeof *found->stats));
+        if (!found->stats) found->stats = allocate_zeroed(1, sizeof *found->stats);
         add(found->stats, cell(column), op == MEDIAN);
     }
     sort_groups(&g);
@@ -264,7 +255,7 @@ static void run_grouped(operation op, int by, int column, long limit) {
         group *item = g.items[i];
         out_text(i ? ",{" : "{");
         out_text(op == UNIQUE ? "\"value\":" : "\"group\":");
-        out_string(item->key, item->length);
+        out_string((slice){item->key, item->length});
         out_field(op == UNIQUE ? "count" : "rows", item->rows);
         if (column != NONE && (op == GROUP || op == COUNT)) {
             out_all(item->stats);
@@ -280,12 +271,6 @@ static void run_grouped(operation op, int by, int column, long limit) {
 }
 
 static void check(const arguments *given, operation op) {
-    if (!given->path.length) fail("missing_argument", "path is required");
-    if (strlen(given->path.text) != given->path.length)
-        fail("bad_argument", "path has a NUL character");
-    for (const char *at = given->path.text; (at = strstr(at, "..")); at += 2)
-        if ((at == given->path.text || at[-1] == '/') && (!at[2] || at[2] == '/'))
-            fail("not_granted", "path must not contain '..'");
     if (op >= MEAN && op <= UNIQUE && !given->column.text)
         fail("missing_argument", "this operation needs column");
     if (op == GROUP && !given->group_by.text)
@@ -298,21 +283,17 @@ static void check(const arguments *given, operation op) {
         fail("bad_argument", "delimiter must be one ASCII character, not a quote or line end");
 }
 
-int main(int argc, char **argv) {
-    out_begin();
-    if (argc > 1) {
-        if (argc > 2 || strcmp(argv[1], "--describe"))
-            fail("bad_argument", "the only option is --describe");
-        out_text(TOOL_JSON);
-        out_text("\n");
-        out_flush();
-        return 0;
-    }
-    arguments given = in_arguments();
-    operation op = operation_of(given.operation);
+void run(json input) {
+    arguments given = {
+        .path = argument_string(input, "path"),
+        .column = argument_string(input, "column"),
+        .group_by = argument_string(input, "group_by"),
+        .delimiter = argument_string(input, "delimiter"),
+    };
+    operation op = (operation)argument_choice(input, "operation", OPERATIONS, DESCRIBE);
+    int64_t limit = argument_integer(input, "limit", op == HEAD ? 10 : 100);
     check(&given, op);
-    long limit = given.limit ? given.limit : op == HEAD ? 10 : 100;
-    open_reader(&csv, given.path.text, given.delimiter.text ? given.delimiter.text[0] : ',');
+    open_reader(&csv, checked_path(given.path), given.delimiter.text ? given.delimiter.text[0] : ',');
     read_header();
     int column = column_of(given.column), by = column_of(given.group_by);
     begin_result(&given, op);
@@ -323,5 +304,4 @@ int main(int argc, char **argv) {
     else if (op == COUNT && column == NONE) while (next_row()) continue;
     else run_statistic(op, column);
     end_result();
-    return 0;
 }

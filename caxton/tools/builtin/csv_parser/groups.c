@@ -1,19 +1,7 @@
-/* Groups of rows by the text of a cell: a hash table that remembers first-seen order. */
+#include "groups.h"
 
-typedef struct {
-    uint32_t length, hash;
-    uint64_t rows;
-    size_t order;
-    statistics *stats; /* only when a column is asked for */
-    char key[];
-} group;
-
-typedef struct {
-    group **items;
-    size_t count, capacity;
-    uint32_t *slots; /* index + 1 into items, 0: free */
-    size_t slot_count;
-} groups;
+#include <stdlib.h>
+#include <string.h>
 
 static uint32_t hash_of(const char *text, size_t length) {
     uint32_t hash = 2166136261u;
@@ -21,7 +9,7 @@ static uint32_t hash_of(const char *text, size_t length) {
     return hash ^ hash >> 15;
 }
 
-static void place(groups *g, uint32_t index) {
+static void put(groups *g, uint32_t index) {
     size_t at = g->items[index]->hash & (g->slot_count - 1);
     while (g->slots[at]) at = (at + 1) & (g->slot_count - 1);
     g->slots[at] = index + 1;
@@ -31,10 +19,10 @@ static void widen(groups *g) {
     g->slot_count = g->slot_count ? g->slot_count * 2 : 256;
     free(g->slots);
     g->slots = checked(calloc(g->slot_count, sizeof *g->slots));
-    for (uint32_t i = 0; i < g->count; i++) place(g, i);
+    for (uint32_t i = 0; i < g->count; i++) put(g, i);
 }
 
-static group *group_of(groups *g, const char *text, size_t length) {
+group *group_of(groups *g, const char *text, size_t length) {
     uint32_t hash = hash_of(text, length);
     if (g->count * 2 >= g->slot_count) widen(g);
     for (size_t at = hash & (g->slot_count - 1); g->slots[at]; at = (at + 1) & (g->slot_count - 1)) {
@@ -51,7 +39,7 @@ static group *group_of(groups *g, const char *text, size_t length) {
     made->order = g->count;
     g->items = grow(g->items, &g->capacity, g->count + 1, sizeof *g->items);
     g->items[g->count] = made;
-    place(g, (uint32_t)g->count++);
+    put(g, (uint32_t)g->count++);
     return made;
 }
 
@@ -61,4 +49,4 @@ static int by_rows(const void *a, const void *b) {
     return (x->order > y->order) - (x->order < y->order);
 }
 
-static void sort_groups(groups *g) { qsort(g->items, g->count, sizeof *g->items, by_rows); }
+void sort_groups(groups *g) { qsort(g->items, g->count, sizeof *g->items, by_rows); }

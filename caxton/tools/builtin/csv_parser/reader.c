@@ -1,41 +1,19 @@
-/* Streaming CSV reader: RFC 4180, and LF or CR alone as line ends. */
+#include "reader.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
+#include <string.h>
+#include <unistd.h>
 
-enum { CHUNK = 1 << 16, RECORD_BYTES = 4 << 20, MOST_COLUMNS = 4096 };
-
-typedef struct {
-    uint32_t start, length;
-    bool quoted;
-} field;
-
-typedef struct {
-    int file;
-    char delimiter;
-    off_t left;
-    bool ended, skip_newline;
-    uint64_t line, record_line;
-    const unsigned char *at, *end;
-    char *text;
-    size_t used, capacity;
-    field *fields;
-    size_t count, field_capacity;
-    bool stops[256];
-    unsigned char chunk[CHUNK];
-} reader;
+#include "files.h"
 
 static _Noreturn void fail_line(const char *code, const char *what, uint64_t line) {
-    char message[200];
-    snprintf(message, sizeof message, "line %llu: %s", (unsigned long long)line, what);
-    fail(code, message);
+    fail(code, "line %llu: %s", (unsigned long long)line, what);
 }
 
 static bool fill(reader *r) {
     if (r->ended || r->left <= 0) return false;
     ssize_t got = read(r->file, r->chunk, CHUNK);
-    if (got < 0) fail("read_failed", strerror(errno));
+    if (got < 0) fail("io_failed", "%s", strerror(errno));
     r->at = r->chunk;
     r->end = r->chunk + got;
     r->ended = got == 0;
@@ -43,24 +21,17 @@ static bool fill(reader *r) {
     return got > 0;
 }
 
-static void open_reader(reader *r, const char *path, char delimiter) {
-    r->file = open(path, O_RDONLY);
-    if (r->file < 0) {
-        if (errno == ENOENT || errno == ENOTDIR)
-            fail("file_not_found", "there is no such file in the granted folders");
-        fail("not_granted", "path is outside the granted folders, or may not be read");
-    }
-    struct stat status;
-    if (fstat(r->file, &status) || !S_ISREG(status.st_mode))
-        fail("not_a_file", "path is a folder or a special file");
-    r->left = status.st_size;
+void open_reader(reader *r, const char *path, char delimiter) {
+    uint64_t size;
+    r->file = open_to_read(path, &size);
+    r->left = (int64_t)size;
     r->delimiter = delimiter;
     r->line = 1;
     r->stops[(unsigned char)delimiter] = r->stops['\n'] = r->stops['\r'] = true;
     if (!fill(r)) return;
-    size_t size = (size_t)(r->end - r->at);
-    if (size >= 3 && !memcmp(r->at, "\xEF\xBB\xBF", 3)) r->at += 3;
-    if (size >= 2 && (!memcmp(r->at, "\xFF\xFE", 2) || !memcmp(r->at, "\xFE\xFF", 2)))
+    size_t first = (size_t)(r->end - r->at);
+    if (first >= 3 && !memcmp(r->at, "\xEF\xBB\xBF", 3)) r->at += 3;
+    if (first >= 2 && (!memcmp(r->at, "\xFF\xFE", 2) || !memcmp(r->at, "\xFE\xFF", 2)))
         fail("not_utf8", "the file is UTF-16; save it as UTF-8");
 }
 
@@ -131,8 +102,7 @@ static void skip_blank_lines(reader *r) {
     r->skip_newline = false;
 }
 
-/* The next record into r->fields; false at the end. Blank lines are not records. */
-static bool next_record(reader *r) {
+bool next_record(reader *r) {
     skip_blank_lines(r);
     if (r->at == r->end && !fill(r)) return false;
     r->used = r->count = 0;

@@ -1,26 +1,9 @@
-/* Numbers out of cells, and running statistics that are exact for decimals. */
+#include "statistics.h"
 
-typedef struct {
-    double value;
-    int64_t mantissa;
-    int decimals; /* value = mantissa / 10^decimals; -1: not exact */
-} number;
-
-typedef struct {
-    uint64_t line;
-    char text[84];
-    size_t length;
-} example;
-
-typedef struct {
-    uint64_t numeric, missing, text;
-    wide exact;
-    int scale;
-    bool inexact;
-    double sum, rest, smallest, largest;
-    double *values;
-    size_t value_count, value_capacity;
-} statistics;
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const double POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                 1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
@@ -113,7 +96,7 @@ static void add_number(statistics *s, const number *n, bool keep) {
     }
 }
 
-static void add_cell(statistics *s, const char *text, size_t length, bool keep, bool *was_text) {
+void add_cell(statistics *s, const char *text, size_t length, bool keep, bool *was_text) {
     number n;
     *was_text = false;
     trim(&text, &length);
@@ -127,13 +110,42 @@ static void add_cell(statistics *s, const char *text, size_t length, bool keep, 
     }
 }
 
-static void out_sum(const statistics *s) {
+/* A computed value: when 15 digits are within rounding noise of it, those are what was meant. */
+static void out_computed(double value) {
+    char digits[40];
+    snprintf(digits, sizeof digits, "%.15g", value);
+    double near = strtod(digits, NULL);
+    out_double(fabs(near - value) <= fabs(value) * 4.5e-16 ? near : value);
+}
+
+/* value / 10^scale as an exact decimal. */
+static void out_decimal(wide value, int scale) {
+    char digits[64];
+    size_t at = sizeof digits;
+    bool negative = value < 0;
+    unsigned __int128 rest = negative ? -(unsigned __int128)value : (unsigned __int128)value;
+    while (scale > 0 && rest % 10 == 0) {
+        rest /= 10;
+        scale--;
+    }
+    int written = 0;
+    do {
+        if (written == scale && scale > 0) digits[--at] = '.';
+        digits[--at] = (char)('0' + (int)(rest % 10));
+        rest /= 10;
+        written++;
+    } while (rest || written <= scale);
+    if (negative) digits[--at] = '-';
+    out_bytes(digits + at, sizeof digits - at);
+}
+
+void out_sum(const statistics *s) {
     if (!s->inexact) out_decimal(s->exact, s->scale);
     else if (isfinite(s->sum + s->rest)) out_computed(s->sum + s->rest);
     else out_text("null");
 }
 
-static void out_mean(const statistics *s) {
+void out_mean(const statistics *s) {
     double count = (double)s->numeric, mean;
     if (!s->inexact) mean = (double)s->exact / POWERS[s->scale] / count;
     else mean = (s->sum + s->rest) / count;
@@ -149,7 +161,7 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void out_median(const statistics *s) {
+void out_median(const statistics *s) {
     size_t n = s->value_count;
     qsort(s->values, n, sizeof *s->values, by_value);
     if (n % 2) out_double(s->values[n / 2]);
