@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Numbers of four digits, as years are, stay whole. */
+enum { SEPARATED = 10000 };
+
 slice format(const char *pattern, ...) {
     char text[501];
     va_list values;
@@ -28,15 +31,15 @@ static void shorten_exponent(char *digits) {
     memmove(to, from, strlen(from) + 1);
 }
 
-/* The digits of printf with ',' between thousands and a real minus sign. */
-static slice grouped(const char *digits, const char *suffix) {
+/* The digits of printf with a real minus sign, and with ',' between thousands where asked for. */
+static slice grouped(const char *digits, bool separate, const char *suffix) {
     buffer text = {0};
     bool negative = *digits == '-';
     digits += negative;
     size_t whole = strspn(digits, "0123456789");
     if (negative && strspn(digits, "0.") < strlen(digits)) add_text(&text, "\xE2\x88\x92");
     for (size_t i = 0; i < whole; i++) {
-        if (i && (whole - i) % 3 == 0) add_text(&text, ",");
+        if (separate && i && (whole - i) % 3 == 0) add_text(&text, ",");
         add_bytes(&text, digits + i, 1);
     }
     for (const char *at = digits + whole; *at; at++)
@@ -74,6 +77,7 @@ static void choose_words(axis *a) {
     }
     if (most >= 1e9 && a->step >= 1e5) a->divisor = 1e9, a->suffix = "B";
     else if (most >= 1e6 && a->step >= 1e3) a->divisor = 1e6, a->suffix = "M";
+    a->separate = most / a->divisor >= SEPARATED;
     a->decimals = decimals_of(a->step / a->divisor);
 }
 
@@ -107,10 +111,10 @@ slice tick_label(const axis *a, int index) {
         if (value == 0) return slice_of("0");
         snprintf(digits, sizeof digits, "%.*g", precision > 17 ? 17 : precision, value);
         shorten_exponent(digits);
-        return grouped(digits, "");
+        return grouped(digits, false, "");
     }
     snprintf(digits, sizeof digits, "%.*f", a->decimals, value / a->divisor);
-    return grouped(digits, value == 0 ? "" : a->suffix);
+    return grouped(digits, a->separate, value == 0 ? "" : a->suffix);
 }
 
 slice number_label(double value) {
@@ -119,7 +123,7 @@ slice number_label(double value) {
     if (size != 0 && (size >= 1e15 || size < 1e-4)) {
         snprintf(digits, sizeof digits, "%.6g", value);
         shorten_exponent(digits);
-        return grouped(digits, "");
+        return grouped(digits, false, "");
     }
     int whole = size >= 1 ? (int)floor(log10(size)) + 1 : 1, decimals = whole < 6 ? 6 - whole : 0;
     snprintf(digits, sizeof digits, "%.*f", decimals, value);
@@ -129,5 +133,5 @@ slice number_label(double value) {
         if (digits[length - 1] == '.') length--;
         digits[length] = 0;
     }
-    return grouped(digits, "");
+    return grouped(digits, size >= SEPARATED, "");
 }

@@ -11,7 +11,7 @@ typedef struct {
     int64_t first;
     int ticks, decimals;
     const char *suffix;
-    bool exponent;
+    bool exponent, separate;
 } axis;
 
 /*

@@ -46,7 +46,7 @@ static double draw_names(const chart *c, rectangle room, const part *parts, size
     double most = room.width * 0.5 - 24, width = 0;
     slice *lines = allocate(count * sizeof *lines);
     for (size_t i = 0; i < count; i++) {
-        slice tail = format(" %.*s (%.*s)", SLICE(number_label(parts[i].value)),
+        slice tail = format(": %.*s (%.*s)", SLICE(number_label(parts[i].value)),
                             SLICE(percent(parts[i].value, whole)));
         slice name = fitted(parts[i].label, SMALL, fmax(30, most - text_width(tail, SMALL)));
         lines[i] = format("%.*s%.*s", SLICE(shortened(name, 300)), SLICE(tail));
