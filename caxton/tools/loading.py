@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from caxton.errors import ToolInvalid
+from caxton.tools.catalog import ToolSpec
 from caxton.tools.tool_files import (
     MODULE_BYTES,
     Description,
@@ -41,6 +42,17 @@ class LoadedTool:
     """The text of ``policy.yaml``."""
     function: str = ""
     """The export of a component."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """As it stands in a catalog."""
+        return ToolSpec(
+            name=self.about.name,
+            description=self.about.description,
+            input_schema=self.about.input_schema,
+            module=self.files.module,
+            sha256=self.module.sha256,
+        )
 
 
 async def load_module(sandbox: Sandbox, files: ToolFiles) -> Module:

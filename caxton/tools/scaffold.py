@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from caxton.errors import ToolInvalid
-from caxton.tools.build.sources import Language
+from caxton.tools.compiling.sources import Language
 from caxton.tools.tool_files import check_name
 
 __all__ = ["scaffold", "template_files"]

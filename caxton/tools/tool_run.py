@@ -115,4 +115,3 @@ def error_of(text: str) -> dict[str, Any]:
         return {}
     error = value.get("error") if len(value) == 1 else None
     return error if isinstance(error, dict) else {}
-

@@ -1,0 +1,120 @@
+"""Trying tools without a node: load, call, and say what happened and why."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import orjson
+
+from caxton.tools.arguments import wrong_arguments
+from caxton.tools.loading import COMPILE, LoadedTool, load_module, load_tool
+from caxton.tools.tool_files import ToolFiles
+from caxton.tools.tool_run import ToolRun, error_of, run_tool
+from sandbox import Grants, InvalidSetting, Limits, LogLine, Module, Sandbox, SandboxError
+
+__all__ = ["Outcome", "Workbench", "cache_folder"]
+
+OWNER: Final = "workbench"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one call ended."""
+
+    ok: bool
+    value: Any = None
+    """The result: JSON where the tool printed JSON, else its text."""
+    code: str = ""
+    """``bad_arguments``, the sandbox's reason, the code of the tool's own error, or ``failed``."""
+    message: str = ""
+    fuel_used: int = 0
+    wall_ms: float = 0.0
+    stderr: str = ""
+    logs: tuple[LogLine, ...] = ()
+    refused: tuple[str, ...] = field(default=())
+    """What it asked for and was not given, one line each."""
+
+
+def cache_folder(env: Mapping[str, str]) -> Path:
+    """Where compiled modules are kept between commands: the user's cache, else a new folder."""
+    given = env.get("XDG_CACHE_HOME") or ""
+    base = Path(given) if given.startswith("/") else Path(env.get("HOME") or "/nowhere") / ".cache"
+    folder = base / "caxton"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="caxton-cache-")) / "wasm"
+    return folder / "wasm" if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp()) / "wasm"
+
+
+class Workbench:
+    """A sandbox for one command; an async context manager.
+
+    Args:
+        cache: private folder for compiled modules.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self.sandbox = Sandbox(cache, 1, compile_limits=COMPILE)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.sandbox.close()
+
+    async def module(self, files: ToolFiles) -> Module:
+        """Compile a module. Raises ToolInvalid."""
+        return await load_module(self.sandbox, files)
+
+    async def tools(self, files: ToolFiles) -> tuple[LoadedTool, ...]:
+        """The tools of a module. Raises ToolInvalid."""
+        return await load_tool(self.sandbox, files)
+
+    async def call(
+        self, tool: LoadedTool, arguments: Mapping[str, Any], limits: Limits, grants: Grants
+    ) -> Outcome:
+        """Call a tool once, its arguments checked first as a node does it."""
+        wrong = wrong_arguments(tool.spec, arguments)
+        if wrong:
+            return Outcome(False, code="bad_arguments", message=wrong)
+        try:
+            run = await run_tool(
+                self.sandbox,
+                tool.module,
+                orjson.dumps(arguments),
+                limits,
+                grants,
+                function=tool.function,
+                owner=OWNER,
+            )
+        except SandboxError as error:
+            return Outcome(False, code=error.reason.value, message=error.message)
+        except InvalidSetting as error:
+            return Outcome(False, code="refused", message=str(error))
+        return _outcome(run)
+
+
+def _outcome(run: ToolRun) -> Outcome:
+    value: Any = run.text
+    with contextlib.suppress(orjson.JSONDecodeError):
+        value = orjson.loads(run.text)
+    error = error_of(run.text) if not run.ok else {}
+    code = str(error.get("code") or "failed") if not run.ok else ""
+    message = str(error.get("message") or run.text) if not run.ok else ""
+    return Outcome(
+        run.ok, value if run.ok else None, code, message, run.fuel_used, run.wall_ms,
+        run.stderr, run.logs,
+    )  # fmt: skip
