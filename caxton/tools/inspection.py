@@ -9,11 +9,11 @@ from typing import Any, Final
 from caxton.errors import ToolInvalid
 from caxton.tools.needs import ADVICE, need_of, needs_of, policy_for
 from caxton.tools.tool_files import ToolFiles
+from caxton.tools.tool_run import default_limits
 from caxton.tools.workbench import Workbench
-from sandbox import Limits, Module
-from sandbox.module import Kind
+from sandbox import Module
 
-__all__ = ["ImportRow", "Inspection", "ToolRow", "declared_memory", "default_limits", "inspect"]
+__all__ = ["ImportRow", "Inspection", "ToolRow", "declared_memory", "inspect"]
 
 PAGE: Final = 64 * 1024
 MEMORY_SECTION: Final = 5
@@ -60,11 +60,6 @@ class Inspection:
     """What the module's memory has at the start; None where that is not declared."""
     policy: str
     """A ``policy.yaml`` to begin with."""
-
-
-def default_limits(kind: Kind) -> Limits:
-    """What one call of a tool may use when its policy does not say."""
-    return Limits() if kind is Kind.CORE_AGENT else Limits.for_command()
 
 
 async def inspect(bench: Workbench, files: ToolFiles) -> Inspection:

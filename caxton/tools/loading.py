@@ -17,6 +17,7 @@ from caxton.tools.tool_files import (
 )
 from sandbox import CompileLimits, Limits, Module, Sandbox, SandboxError
 from sandbox.module import Kind
+from sandbox.policy import Policy, PolicyError
 
 __all__ = ["COMPILE", "LoadedTool", "load_module", "load_tool"]
 
@@ -39,7 +40,7 @@ class LoadedTool:
     module: Module
     about: Description
     policy: str = ""
-    """The text of ``policy.yaml``."""
+    """The text of ``policy.yaml``, which was read without an error."""
     function: str = ""
     """The export of a component."""
 
@@ -114,9 +115,11 @@ def _policy(files: ToolFiles) -> str:
     if files.policy is None:
         return ""
     try:
-        return files.policy.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        text = files.policy.read_text()
+        Policy.read(text)
+    except (OSError, UnicodeDecodeError, PolicyError) as error:
         raise ToolInvalid(tool=files.name, reason=f"policy.yaml: {error}") from error
+    return text
 
 
 async def _asked(sandbox: Sandbox, files: ToolFiles, module: Module) -> Description:

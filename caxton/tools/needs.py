@@ -29,7 +29,7 @@ class Need(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """How a need is granted. ``policy`` is empty where the policy file has no word for it."""
+    """How a need is granted; a place that has no word for it is empty."""
 
     about: str
     policy: str
@@ -57,15 +57,15 @@ ADVICE: Final = {
         "--allow-env API_KEY",
     ),
     Need.KV: Advice(
-        "the key-value store", "", "permissions:\n  kv: true", "--allow-kv"
+        "the key-value store", 'kv: "own"', "permissions:\n  kv: true", "--allow-kv"
     ),
     Need.DATABASE: Advice(
         "a database",
-        "",
+        'databases:\n  allow:\n    - name: "sales"\n      statements: ["SELECT"]',
         "permissions:\n  databases: [sales]",
         "--allow-database sales=FILE",
     ),
-    Need.MEMORY: Advice("the memory", "", "", ""),
+    Need.MEMORY: Advice("the memory", 'memory_search: "own"', "", ""),
 }  # fmt: skip
 
 _KEYED: Final = {
@@ -110,7 +110,7 @@ def needs_of(imports: Iterable[Import]) -> tuple[Need, ...]:
 
 def policy_for(name: str, needs: Iterable[Need], limits: dict[str, int]) -> str:
     """A ``policy.yaml`` to begin with: what may be needed stands there as examples to change."""
-    blocks = [ADVICE[need].policy for need in needs if ADVICE[need].policy]
+    blocks = [ADVICE[need].policy for need in needs]
     lines = [
         f"# What {name} asks for: a call gets what is asked here and granted by the agent file.",
         'version: "1.0"',

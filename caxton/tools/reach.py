@@ -8,36 +8,74 @@ and their statements: those in both. Without a policy a tool gets all that is gr
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
 
-from sandbox import DatabaseGrant, FolderGrant, Grants, HostGrant
+from sandbox import DatabaseGrant, FolderGrant, Grants, HostGrant, Limits
+from sandbox.grants import READING
 from sandbox.host_names import network_of, pattern_matches
+from sandbox.policy import Policy
 
-__all__ = ["both", "narrower"]
+__all__ = ["both", "narrower", "reach"]
+
+UNUSED: Final = "unused"
+"""Source of a database that only a policy names: the caller's source is taken."""
+
+
+def reach(
+    policy: Policy | None,
+    granted: Grants,
+    limits: Limits,
+    *,
+    workspace: Path,
+    environment: Mapping[str, str],
+) -> tuple[Grants, Limits]:
+    """Grants and limits of one call.
+
+    Args:
+        policy: of the tool; None when it has none, which asks for all.
+        granted: what the caller grants.
+        limits: of the caller. The policy sets its own, but for more time.
+        workspace: folder that paths of the policy start from.
+        environment: values of variables.
+
+    Raises:
+        PolicyError: a folder that the policy asks for is not there.
+    """
+    if policy is None:
+        return granted, limits
+    # What lies outside of the workspace is left only where the caller grants it too.
+    asked = policy.grants(
+        workspace, environment, dict.fromkeys(policy.database_names, UNUSED), outside=True
+    )
+    wanted = policy.limits(limits)
+    return both(asked, granted), replace(wanted, wall_ms=min(wanted.wall_ms, limits.wall_ms))
 
 
 def both(asked: Grants, granted: Grants) -> Grants:
     """What is in ``asked`` and in ``granted``; ``kv`` and ``memory`` are named by ``granted``."""
     return Grants(
         folders=_distinct(
-            found
+            folder
             for one in asked.folders
             for other in granted.folders
-            if (found := _folder(one, other)) is not None
+            if (folder := _folder(one, other)) is not None
         ),
         env=tuple(pair for pair in granted.env if pair[0] in dict(asked.env)),
         hosts=tuple(
-            found
+            host
             for one in asked.hosts
             for other in granted.hosts
-            if (found := _host(one, other)) is not None
+            if (host := _host(one, other)) is not None
         ),
         kv=granted.kv if asked.kv else "",
         databases=tuple(
-            _database(one, other)
+            database
             for one in asked.databases
             for other in granted.databases
-            if one.name == other.name and one.statements & other.statements
+            if one.name == other.name and (database := _database(one, other)) is not None
         ),
         memory=granted.memory if asked.memory else "",
         denied_hosts=tuple(dict.fromkeys((*asked.denied_hosts, *granted.denied_hosts))),
@@ -110,7 +148,11 @@ def _inside(inner: str, outer: str) -> bool:
     return pattern_matches(outer, inner)
 
 
-def _database(one: DatabaseGrant, other: DatabaseGrant) -> DatabaseGrant:
-    return DatabaseGrant(
-        other.name, other.source, one.write and other.write, one.statements & other.statements
-    )
+def _database(asked: DatabaseGrant, granted: DatabaseGrant) -> DatabaseGrant | None:
+    write = asked.write and granted.write
+    statements = asked.statements & granted.statements
+    if not write:
+        statements &= READING
+    if not statements:
+        return None
+    return DatabaseGrant(granted.name, granted.source, write, statements)

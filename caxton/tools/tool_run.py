@@ -16,7 +16,7 @@ import orjson
 from sandbox import Grants, Level, Limits, LogLine, Module, Sandbox
 from sandbox.module import Kind
 
-__all__ = ["ToolRun", "error_of", "run_tool"]
+__all__ = ["ToolRun", "default_limits", "error_of", "run_tool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ class ToolRun:
     logs: tuple[LogLine, ...] = ()
     written: Mapping[bytes, bytes | None] = field(default_factory=dict)
     """Keys it set, or removed (None)."""
+
+
+def default_limits(kind: Kind) -> Limits:
+    """What one call of a tool may use when its policy does not say."""
+    return Limits() if kind is Kind.CORE_AGENT else Limits.for_command()
 
 
 async def run_tool(

@@ -1,13 +1,12 @@
-"""One call from the command line: which tool a name means, and what is allowed by options."""
+"""Which tool a name or a path on the command line means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
-from caxton.errors import ToolInvalid, ToolNotFound, ValidationError
+from caxton.errors import ToolInvalid, ToolNotFound
 from caxton.tools.catalog import ToolCatalog
 from caxton.tools.loading import LoadedTool
 from caxton.tools.tool_files import ToolFiles, files_of, find_tools
@@ -16,66 +15,7 @@ if TYPE_CHECKING:
     from caxton.config import Config
     from caxton.tools.workbench import Workbench
 
-__all__ = ["Allowed", "find_tool"]
-
-MIB = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """What options allow, in the words of an agent file's ``permissions``."""
-
-    permissions: Mapping[str, Any] = field(default_factory=dict)
-    databases: Mapping[str, str] = field(default_factory=dict, repr=False)
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    workspace: Path = Path()
-    policy: Path | None = None
-    """All that it asks for is granted."""
-    limits: Mapping[str, int] = field(default_factory=dict)
-    """Fields of ``sandbox.Limits`` that were given."""
-
-    @classmethod
-    def of_options(
-        cls, given: Mapping[str, Any], environment: Mapping[str, str], timeout_s: float | None
-    ) -> Self:
-        """Read the options of ``caxton tool call``.
-
-        Raises:
-            ValidationError: one of them is not as it should be.
-        """
-        files = {}
-        for text in given["allow_folder"]:
-            folder, _, mode = text.rpartition(":") if text.endswith((":ro", ":rw")) else (
-                text, "", "ro",
-            )  # fmt: skip
-            files[folder.rstrip("/") or "/"] = mode
-        databases = {}
-        for text in given["allow_database"]:
-            name, sign, source = text.partition("=")
-            if not sign or not source:
-                raise ValidationError(
-                    field="--allow-database", value=name, allowed="NAME=FILE or NAME:rw=FILE"
-                )
-            databases[name] = source
-        limits = {
-            "fuel": given["fuel"],
-            "memory_bytes": given["memory"] and given["memory"] * MIB,
-            "wall_ms": timeout_s and max(1, int(timeout_s * 1_000)),
-        }
-        return cls(
-            permissions={
-                "files": files,
-                "hosts": list(given["allow_host"]),
-                "env": list(given["allow_env"]),
-                "databases": list(databases),
-                "kv": given["allow_kv"],
-            },
-            databases={name.partition(":")[0]: source for name, source in databases.items()},
-            environment=environment,
-            workspace=Path.cwd(),
-            policy=given["policy"],
-            limits={name: value for name, value in limits.items() if value},
-        )
+__all__ = ["find_tool"]
 
 
 async def find_tool(

@@ -79,7 +79,7 @@ def ls(invocation: Invocation, folder: Path | None) -> int:
 
 def _of_node(invocation: Invocation) -> list[ListedTool]:
     with invocation.client() as client:
-        found = client.tools()
+        found = client.registry(lambda r: r.tools())
     return [
         ListedTool(
             one.name, one.source, one.sandboxed, one.problem or "ok", one.description, one.calls
@@ -164,7 +164,9 @@ def _show(invocation: Invocation, found: Inspection) -> None:
     output.line(("imports", "title"))
     for item in found.imports:
         needs = f"  needs {item.needs}" if item.needs else ""
-        output.line((f"  {item.module} {item.name}", ""), (f"  {item.type}", "dim"), (needs, "warn"))
+        output.line(
+            (f"  {item.module} {item.name}", ""), (f"  {item.type}", "dim"), (needs, "warn")
+        )
     if not found.imports:
         output.text("  none")
     output.line(("tools", "title"))
@@ -218,7 +220,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 )
 @click.option("--function", metavar="NAME", help="Which function, where a module has several.")
 @pass_invocation
-def call(invocation: Invocation, tool: str, arguments: str, **given: Any) -> int:
+def call(invocation: Invocation, /, tool: str, arguments: str, **given: Any) -> int:
     """Call a tool once, here and without a node, and print its result.
 
     NAME is a tool that comes with Caxton or lies in the tools folder, FILE a module or a tool's
@@ -292,7 +294,8 @@ def _failed(invocation: Invocation, tool: str, outcome: Outcome, lines: list[str
 async def _call(
     invocation: Invocation, name: str, arguments: dict[str, Any], given: dict[str, Any]
 ) -> Any:
-    from caxton.tools.trial import Allowed, find_tool
+    from caxton.tools.allowed import Allowed
+    from caxton.tools.trial import find_tool
     from caxton.tools.workbench import Workbench, cache_folder
 
     allowed = Allowed.of_options(given, invocation.env, invocation.timeout_s)

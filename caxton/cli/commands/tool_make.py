@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["build", "new", "test"]
 
 LANGUAGES: Final = ("c", "rust", "go", "js", "python", "assemblyscript", "wat")
-"""As ``caxton.tools.compiling.sources.Language`` has them, without importing it for a completion."""
+"""Those of ``caxton.tools.compiling``, which a completion need not import."""
 
 
 @click.command(cls=CaxtonCommand)
 @click.argument("name")
-@click.option(
-    "--lang", type=click.Choice(LANGUAGES), required=True, help="Language of the source."
-)
+@click.option("--lang", type=click.Choice(LANGUAGES), required=True, help="Language of the source.")
 @click.option(
     "--into",
     type=click.Path(path_type=Path, readable=False),
@@ -218,6 +216,6 @@ async def _test(invocation: Invocation, path: Path) -> list[Checked]:
                     tool=files.name,
                     reason=f"{case.file}: there is no function {name}; there is {', '.join(tools)}",
                 )
-            outcome = await bench.call_as_asked(tool, case.arguments, root)
+            outcome = await bench.call_as_asked(tool, case.arguments, root, invocation.env)
             checked.append(check(case, outcome))
     return checked
