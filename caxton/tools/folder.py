@@ -56,6 +56,7 @@ class ToolFolder:
         catalog: gets the tools as the source ``folder``.
         event: tells operators something: kind, subject and text.
         changed: called when the catalog or a reason has changed.
+        forget: called with the hash of a module that no tool has any more.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class ToolFolder:
         catalog: ToolCatalog,
         event: Callable[[str, str, str], None],
         changed: Callable[[], None] = lambda: None,
+        forget: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._folder = folder
         self._load = load
         self._catalog = catalog
         self._event = event
         self._changed = changed
+        self._forget = forget
         self._stamps: dict[str, Stamp] = {}
         self._tools: dict[str, tuple[LoadedTool, ...]] = {}
         self._lock = asyncio.Lock()
@@ -96,6 +99,7 @@ class ToolFolder:
             except OSError as error:
                 logger.error("tools folder %s is not readable: %s", self._folder, error)
                 return
+            before = {one.module.sha256 for one in self.loaded}
             gone = (self._stamps.keys() | self._tools.keys()) - present.keys()
             for name in sorted(gone):
                 self._gone(name)
@@ -106,7 +110,7 @@ class ToolFolder:
             ]
             await asyncio.gather(*(self._take(files, seen) for files, seen in changed))
             if gone or changed:
-                self._put()
+                self._put(before)
 
     def _look(self) -> dict[str, tuple[ToolFiles, Stamp]]:
         found = {}
@@ -153,9 +157,11 @@ class ToolFolder:
                 tool=name, reason="a tool of Caxton has this name; give the folder another one"
             )
 
-    def _put(self) -> None:
+    def _put(self, before: set[str]) -> None:
         self._catalog.put(FOLDER_SOURCE, [one.spec for one in self.loaded])
         self._changed()
+        for sha256 in before - {one.module.sha256 for one in self.loaded}:
+            self._forget(sha256)
 
     # --- watching ----------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from caxton.errors import ToolInvalid
-from caxton.tools.needs import ADVICE, need_of, needs_of, policy_for
+from caxton.tools.needs import ADVICE, need_of, policy_for
 from caxton.tools.tool_files import ToolFiles
 from caxton.tools.tool_run import default_limits
 from caxton.tools.workbench import Workbench
@@ -99,7 +99,7 @@ async def inspect(bench: Workbench, files: ToolFiles) -> Inspection:
         why_no_tool=why,
         limits=shown,
         declared_memory_bytes=declared_memory(module.data),
-        policy=policy_for(files.name, needs_of(module.imports), asked),
+        policy=policy_for(files.name, module.imports, asked),
     )
 
 

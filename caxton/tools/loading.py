@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from caxton.errors import ToolInvalid
-from caxton.tools.catalog import ToolSpec
+from caxton.tools.catalog import FOLDER_SOURCE, ToolSpec
 from caxton.tools.tool_files import (
     MODULE_BYTES,
     Description,
@@ -53,6 +53,10 @@ class LoadedTool:
             input_schema=self.about.input_schema,
             module=self.files.module,
             sha256=self.module.sha256,
+            source=FOLDER_SOURCE,
+            kind=self.module.kind.value,
+            function=self.function,
+            policy=self.policy,
         )
 
 

@@ -108,19 +108,32 @@ def needs_of(imports: Iterable[Import]) -> tuple[Need, ...]:
     return tuple(dict.fromkeys(need for item in imports if (need := need_of(item)) is not None))
 
 
-def policy_for(name: str, needs: Iterable[Need], limits: dict[str, int]) -> str:
-    """A ``policy.yaml`` to begin with: what may be needed stands there as examples to change."""
-    blocks = [ADVICE[need].policy for need in needs]
+def policy_for(name: str, imports: Iterable[Import], limits: dict[str, int]) -> str:
+    """A ``policy.yaml`` to begin with, its names to be changed.
+
+    What a module imports of Caxton it uses; what it imports of WASI may only be its run time's, so
+    that stands there as a comment.
+    """
+    imports = tuple(imports)
+    certain = needs_of(item for item in imports if _is_ours(item))
+    perhaps = [need for need in needs_of(imports) if need not in certain]
     lines = [
         f"# What {name} asks for: a call gets what is asked here and granted by the agent file.",
         'version: "1.0"',
         f'description: "{name}"',
+        "permissions:" if certain else "permissions: {}",
     ]
-    if blocks:
-        lines.append("permissions:")
-        lines += [f"  {line}" for block in blocks for line in block.splitlines()]
-    else:
-        lines.append("permissions: {}")
+    lines += _indented(certain, "  ")
+    lines += ["# permissions:"] if perhaps and not certain else []
+    lines += _indented(perhaps, "#   " if not certain else "  # ")
     lines.append("resources:")
     lines += [f"  {key}: {value}" for key, value in limits.items()]
     return "\n".join(lines) + "\n"
+
+
+def _is_ours(item: Import) -> bool:
+    return item.module.startswith("caxton")
+
+
+def _indented(needs: Iterable[Need], before: str) -> list[str]:
+    return [f"{before}{line}" for need in needs for line in ADVICE[need].policy.splitlines()]

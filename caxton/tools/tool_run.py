@@ -30,6 +30,7 @@ class ToolRun:
     exit_code: int = 0
     stderr: str = ""
     logs: tuple[LogLine, ...] = ()
+    logs_dropped: int = 0
     written: Mapping[bytes, bytes | None] = field(default_factory=dict)
     """Keys it set, or removed (None)."""
 
@@ -84,6 +85,7 @@ async def _command(
         result.exit_code,
         stderr,
         result.logs,
+        result.logs_dropped,
         result.written,
     )
 
@@ -106,6 +108,7 @@ async def _agent(
         reply.fuel_used,
         reply.wall_ms,
         logs=reply.logs,
+        logs_dropped=reply.logs_dropped,
         written=reply.written,
     )
 
