@@ -14,7 +14,7 @@ problem documents (RFC 9457), ``caxton error CODE`` and ``docs/reference/errors.
     ├── SecurityError         NotAuthenticated, NotAuthorized
     ├── ConfigurationError    ConfigInvalid, NodeAlreadyRunning, AddressInUse
     ├── StorageError          StorageFull, StorageBroken, StorageCorrupt, ForeignFolder
-    ├── ToolError             ToolFailed, ToolNotAllowed
+    ├── ToolError             ToolFailed, ToolInvalid, ToolBuildFailed, ToolchainMissing, ...
     ├── ModelError            ModelUnavailable
     └── ObservabilityError
 """
@@ -73,9 +73,13 @@ __all__ = [
     "StorageError",
     "StorageFull",
     "Timeout",
+    "ToolBuildFailed",
     "ToolError",
     "ToolFailed",
+    "ToolInvalid",
     "ToolNotAllowed",
+    "ToolNotFound",
+    "ToolchainMissing",
     "TurnStopped",
     "UnsupportedMediaType",
     "ValidationError",
@@ -86,7 +90,10 @@ ERRORS: dict[str, type[CaxtonError]] = {}
 """Every error that can be raised, by its stable code."""
 
 _SHOWN = 200
-_LONGEST = {"value": 80, "allowed": 500, "near": 500, "reason": 500, "detail": 1_000, "rule": 500}
+_LONGEST = {
+    "value": 80, "allowed": 500, "near": 500, "reason": 500, "detail": 1_000, "rule": 500,
+    "said": 4_000,
+}  # fmt: skip
 """Characters that a field keeps: least of what came from outside, most of what is ours."""
 
 
@@ -612,6 +619,46 @@ class ToolFailed(ToolError):
     title = "Tool failed"
     text = "tool `{tool}` failed ({reason}): {detail}"
     remedy = "See the tool's limits and grants in the agent file."
+
+
+class ToolInvalid(ToolError):
+    """A tool's folder, description, policy or module breaks a rule."""
+
+    code = "TOOL_INVALID"
+    status = 422
+    title = "Tool not usable"
+    text = "tool `{tool}`: {reason}"
+    remedy = "Look at it with `caxton tool inspect`; docs/how-to/write-a-tool.md shows whole ones."
+
+
+class ToolNotFound(ToolError):
+    """There is no tool of this name, and no file."""
+
+    code = "TOOL_NOT_FOUND"
+    status = 404
+    title = "Tool not found"
+    text = "there is no tool `{tool}`; there is {near}"
+    remedy = "`caxton tool list` shows the tools; a file is named with its path."
+
+
+class ToolchainMissing(ToolError):
+    """No compiler for the language of a tool is installed."""
+
+    code = "TOOLCHAIN_MISSING"
+    status = 424
+    title = "Toolchain missing"
+    text = "{language} needs one of: {tried}"
+    remedy = "Install one with the command behind it, then build again."
+
+
+class ToolBuildFailed(ToolError):
+    """The compiler ended with an error, or went on for too long."""
+
+    code = "TOOL_BUILD_FAILED"
+    status = 422
+    title = "Tool not built"
+    text = "{tool}: {toolchain} {reason}\n{said}"
+    remedy = "Correct the source and build again; the module that was there is unchanged."
 
 
 class ToolNotAllowed(ToolError):

@@ -69,6 +69,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tools_each: int = 0
     tools_waiting: int = 64
     tools_databases: str = Secret("")
+    tools_folder: Path = Path("tools")
     mcp_enabled: bool = True
     mcp_token: str = Secret("")
     mcp_hosts: str = ""

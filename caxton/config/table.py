@@ -242,6 +242,12 @@ SETTINGS: tuple[Setting, ...] = (
         secret=True,
     ),
     row(
+        "tools.folder",
+        "Folder of tools of your own, in the workspace; it need not exist.",
+        path,
+        "a path",
+    ),
+    row(
         "llm.provider",
         "Language-model provider: `auto` takes openai when a key or base URL is set, else rules.",
         text,

@@ -17,10 +17,20 @@ import msgspec
 
 from caxton.errors import ToolFailed
 
-__all__ = ["BUILTIN_SOURCE", "MCP_SOURCE", "ToolCatalog", "ToolSpec", "specs_from", "specs_to"]
+__all__ = [
+    "BUILTIN_SOURCE",
+    "FOLDER_SOURCE",
+    "MCP_SOURCE",
+    "ToolCatalog",
+    "ToolSpec",
+    "specs_from",
+    "specs_to",
+]
 
 BUILTIN: Final = Path(__file__).parent / "builtin"
 BUILTIN_SOURCE: Final = "builtin"
+FOLDER_SOURCE: Final = "folder"
+"""Source of the tools in the node's tools folder."""
 MCP_SOURCE: Final = "mcp:"
 """Before the name of an MCP server, the source of its tools."""
 
@@ -41,17 +51,23 @@ class ToolSpec(msgspec.Struct, frozen=True):
     input_schema: dict[str, Any]
     """JSON Schema (2020-12) of its arguments, an object."""
     module: Path = Path()
-    """The WebAssembly command: arguments as JSON on standard input, a result on standard output.
-    Empty for a tool that runs elsewhere."""
+    """Of a sandboxed tool: a command, a module of the agent ABI, or a component."""
     sha256: str = ""
     """Of the module's bytes, in hex."""
     source: str = BUILTIN_SOURCE
-    """Who brings it: ``builtin``, or ``mcp:`` and the name of an MCP server."""
+    """Who brings it: ``builtin``, ``folder``, or ``mcp:`` and the name of an MCP server."""
     sandboxed: bool = True
     """Whether it runs in the sandbox, with its limits and without what was not granted."""
     hints: dict[str, bool] = {}
     """What its source says of it: ``read_only``, ``destructive``, ``idempotent``, ``open_world``.
     Nobody checks that it is true."""
+    kind: str = "wasi-command"
+    """Of the module, as ``sandbox.Kind`` names it; empty for a tool that runs elsewhere."""
+    function: str = ""
+    """Which function of a component it is."""
+    policy: str = ""
+    """Text of its policy file: it gets what this asks for and its caller grants; empty for all
+    that its caller grants."""
 
 
 class ToolCatalog:

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -22,12 +23,20 @@ from caxton.links.questions import Questions
 from caxton.tools.catalog import ToolSpec
 from caxton.tools.grants import grants_of
 from caxton.tools.guest_log import log_lines
-from sandbox import InvalidSetting, Limits, Module, Sandbox, SandboxError, WorkerPool
+from caxton.tools.loading import LoadedTool, load_tool
+from caxton.tools.reach import reach
+from caxton.tools.tool_files import ToolFiles
+from caxton.tools.tool_run import default_limits, run_tool
+from sandbox import InvalidSetting, Module, Sandbox, SandboxError, WorkerPool
 from sandbox import Questions as Answers
+from sandbox.policy import Policy, PolicyError
 
 __all__ = ["RemoteToolRunner", "SandboxToolRunner"]
 
 logger = logging.getLogger("caxton.tools")
+
+POLICIES = 1_000
+"""Policies that are kept read."""
 
 RESULT_BYTES = 256 * 1024
 """Largest tool result an agent gets; a longer one is an error that says so."""
@@ -59,6 +68,7 @@ class SandboxToolRunner:
         self._databases = named_databases(Secret(config.tools_databases))
         self._state = state
         self._modules: dict[str, Module] = {}
+        self._policies: dict[str, Policy] = {}
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
@@ -74,11 +84,11 @@ class SandboxToolRunner:
         timeout_ms: int,
         owner: str = "",
     ) -> ToolResult:
-        """Run ``tool`` in a fresh instance with what ``permissions`` grants."""
+        """Run ``tool`` in a fresh instance with what ``permissions`` grants and its policy asks."""
         started = time.monotonic()
         namespace = f"tool/{owner}/{tool.name}"
         try:
-            grants = grants_of(
+            granted = grants_of(
                 permissions,
                 workspace=self._workspace,
                 namespace=namespace,
@@ -86,31 +96,63 @@ class SandboxToolRunner:
                 databases=self._databases,
             )
             module = await self._module(tool)
-            result = await self._sandbox.run_command(
+            grants, limits = reach(
+                self._policy(tool),
+                granted,
+                replace(default_limits(module.kind), wall_ms=timeout_ms),
+                workspace=self._workspace,
+                environment=os.environ,
+            )
+            run = await run_tool(
+                self._sandbox,
                 module,
                 orjson.dumps(arguments),
-                Limits.for_command(wall_ms=timeout_ms),
+                limits,
                 grants,
+                function=tool.function,
                 owner=owner,
             )
-            log_lines(logger, tool.name, result.logs, result.logs_dropped)
-            if result.exit_code == 0:
-                await self._state.write(namespace, result.written)
+            log_lines(logger, tool.name, run.logs, run.logs_dropped)
+            if run.ok:
+                await self._state.write(namespace, run.written)
         except SandboxError as error:
             return ToolResult(False, str(error), error.reason.value, _since(started))
         except CaxtonError as error:
             return ToolResult(False, str(error), error.code.lower(), _since(started))
-        except (InvalidSetting, OSError) as error:
+        except (InvalidSetting, PolicyError, OSError) as error:
             return ToolResult(False, str(error), "refused", _since(started))
-        text = result.stdout.decode("utf-8", "replace").strip()
         took = _since(started)
-        if len(text) > RESULT_BYTES:
-            detail = f"{len(text):,} characters of result, at most {RESULT_BYTES:,} are passed on"
+        if len(run.text) > RESULT_BYTES:
+            detail = (
+                f"{len(run.text):,} characters of result, at most {RESULT_BYTES:,} are passed on"
+            )
             return ToolResult(False, detail, "reply_too_large", took)
-        if result.exit_code != 0:
-            text = text or result.stderr.decode("utf-8", "replace").strip()
-            return ToolResult(False, text, "exit", took)
-        return ToolResult(True, text, "", took)
+        return ToolResult(run.ok, run.text, "" if run.ok else "exit", took)
+
+    async def load(self, files: ToolFiles) -> tuple[LoadedTool, ...]:
+        """Make a tool of the tools folder callable, and keep its module.
+
+        Raises:
+            ToolInvalid: something about it breaks a rule.
+        """
+        tools = await load_tool(self._sandbox, files)
+        for one in tools:
+            self._modules[one.module.sha256] = one.module
+        return tools
+
+    def forget(self, sha256: str) -> None:
+        """A module is not needed any more; a later call reads its file."""
+        self._modules.pop(sha256, None)
+
+    def _policy(self, tool: ToolSpec) -> Policy | None:
+        if not tool.policy:
+            return None
+        known = self._policies.get(tool.policy)
+        if known is None:
+            if len(self._policies) >= POLICIES:
+                self._policies.clear()
+            known = self._policies[tool.policy] = Policy.read(tool.policy)
+        return known
 
     async def _module(self, tool: ToolSpec) -> Module:
         known = self._modules.get(tool.sha256)

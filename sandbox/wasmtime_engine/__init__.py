@@ -106,5 +106,11 @@ class WasmtimeEngine:
 
 
 def assemble(text: str) -> bytes:
-    """The binary form of WebAssembly text, for tests; modules from users are never text."""
-    return bytes(wasmtime.wat2wasm(text))
+    """The binary form of WebAssembly text, for who writes it; modules to run are never text.
+
+    Raises ``SandboxError`` (``compile_failed``) with the place of a mistake.
+    """
+    try:
+        return bytes(wasmtime.wat2wasm(text))
+    except wasmtime.WasmtimeError as error:
+        raise SandboxError(Reason.COMPILE_FAILED, str(error)) from error

@@ -1,0 +1,1 @@
+"""Building tools and agents to WebAssembly with the compilers that are installed."""

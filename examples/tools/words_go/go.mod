@@ -1,0 +1,3 @@
+module words_go
+
+go 1.21

@@ -1,0 +1,3 @@
+module counter_go
+
+go 1.24
