@@ -17,7 +17,7 @@ from sandbox.module import Export, Import, Kind, Module
 from sandbox.pool import WorkerPool
 from sandbox.prepared import Prepared
 from sandbox.process_guest import ProcessGuest
-from sandbox.questions import KeyReader, Questions
+from sandbox.questions import GrantHeard, KeyReader, Questions
 
 __all__ = [
     "CommandResult",
@@ -25,6 +25,7 @@ __all__ = [
     "DatabaseGrant",
     "Export",
     "FolderGrant",
+    "GrantHeard",
     "Grants",
     "Guest",
     "GuestReply",

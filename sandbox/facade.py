@@ -99,7 +99,7 @@ class Sandbox:
     async def open(self, module: Module, limits: Limits, grants: Grants, owner: str) -> Guest:
         """See ``Prepared.open``."""
         if module.kind is Kind.CORE_AGENT:
-            return await self.open_agent(module, limits, grants)
+            return await self.open_agent(module, limits, grants, owner=owner)
         if module.kind is Kind.COMPONENT:
             return ComponentGuest(self, module, limits, grants, owner)
         return CommandGuest(self._pool, module, limits, grants, owner=owner)
@@ -151,7 +151,12 @@ class Sandbox:
         return await self._pool.call_component(again, *given, owner=owner)
 
     async def open_agent(
-        self, module: Module, limits: Limits | None = None, grants: Grants | None = None
+        self,
+        module: Module,
+        limits: Limits | None = None,
+        grants: Grants | None = None,
+        *,
+        owner: str = "",
     ) -> InlineGuest | ProcessGuest:
         """Open an agent module; its initialisers run within ``limits``.
 
@@ -172,12 +177,12 @@ class Sandbox:
         if self._closed:
             raise SandboxError(Reason.HOST_ERROR, "the sandbox is closed")
         if module.level is Level.PROCESS:
-            return await self._open_outside(module, limits, grants)
+            return await self._open_outside(module, limits, grants, owner)
         if self._guests >= GUESTS:
             raise _full("agents are open", self._guests, GUESTS)
         self._guests += 1
         try:
-            return await self._open(module, limits, grants)
+            return await self._open(module, limits, grants, owner)
         except BaseException:
             self._forget()
             raise
@@ -191,44 +196,56 @@ class Sandbox:
         if threads is not None:
             await asyncio.to_thread(threads.close)
 
-    async def _open(self, module: Module, limits: Limits, grants: Grants) -> InlineGuest:
+    async def _open(
+        self, module: Module, limits: Limits, grants: Grants, owner: str
+    ) -> InlineGuest:
         try:
-            return await self._instantiate(module, limits, grants)
+            return await self._instantiate(module, limits, grants, owner)
         except SandboxError as error:
             if error.details.get("stage") != "load":
                 raise
-        return await self._instantiate(await self._compile_again(module), limits, grants)
+        return await self._instantiate(await self._compile_again(module), limits, grants, owner)
 
-    async def _instantiate(self, module: Module, limits: Limits, grants: Grants) -> InlineGuest:
+    async def _instantiate(
+        self, module: Module, limits: Limits, grants: Grants, owner: str
+    ) -> InlineGuest:
         if self._threads is None:
             self._threads = GuestThreads(AGENT_THREADS)
-        ask = self._questions.inline(grants)
+        ask = self._questions.inline(grants, owner)
         instance = await self._threads.call(
             lambda: self._loaded_engine().open_agent(module.artifact, limits, ask=ask)
         )
         return InlineGuest(instance, self._threads, self._forget)
 
-    async def _open_outside(self, module: Module, limits: Limits, grants: Grants) -> ProcessGuest:
+    async def _open_outside(
+        self, module: Module, limits: Limits, grants: Grants, owner: str
+    ) -> ProcessGuest:
         if len(self._own_workers) + self._opening >= OWN_WORKERS:
             raise _full("agents have workers of their own", len(self._own_workers), OWN_WORKERS)
         self._opening += 1
         try:
             try:
-                return await self._start_outside(module, limits, grants)
+                return await self._start_outside(module, limits, grants, owner)
             except SandboxError as error:
                 if error.details.get("stage") != "load":
                     raise
-            return await self._start_outside(await self._compile_again(module), limits, grants)
+            return await self._start_outside(
+                await self._compile_again(module), limits, grants, owner
+            )
         finally:
             self._opening -= 1
 
-    async def _start_outside(self, module: Module, limits: Limits, grants: Grants) -> ProcessGuest:
+    async def _start_outside(
+        self, module: Module, limits: Limits, grants: Grants, owner: str
+    ) -> ProcessGuest:
         guest: list[ProcessGuest] = []
 
         def closed() -> None:
             self._own_workers.difference_update(guest)
 
-        guest.append(await ProcessGuest.open(module, limits, grants, self._questions, closed))
+        guest.append(
+            await ProcessGuest.open(module, limits, grants, self._questions, closed, owner)
+        )
         self._own_workers.update(guest)
         if self._closed:
             await guest[0].close()

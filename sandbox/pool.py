@@ -22,6 +22,7 @@ from sandbox.host import check_message
 from sandbox.limits import Limits
 from sandbox.module import Kind, Module, exported
 from sandbox.questions import Questions
+from sandbox.quota import QuotaWatch
 from sandbox.turns import Turns
 from sandbox.worker_frames import command_result, component_result, failure, grants_to
 from sandbox.worker_process import WorkerProcess
@@ -114,7 +115,8 @@ class WorkerPool:
     ) -> CommandResult:
         """Run a WASI command in a fresh instance. Defaults: ``Limits.for_command``, no grants.
 
-        ``owner`` is whose call it is, for turns. Raises ``SandboxError``; ``SandboxBusy`` when no
+        ``owner`` is whose call it is, for turns; what follows a slash in it is only told with the
+        grants that are used. Raises ``SandboxError``; ``SandboxBusy`` when no
         worker is free in time. Cancelling kills the worker that runs it.
         """
         limits = limits or Limits.for_command()
@@ -187,16 +189,21 @@ class WorkerPool:
             },
             body,
         )
-        worker = await self._acquire(owner)
+        group = owner.partition("/")[0]
+        worker = await self._acquire(group)
         fate: Reason | None = Reason.KILLED
         try:
-            answer = await exchange(worker, frame, limits, grants, self._questions, self._grace_s)
+            self._questions.opened(grants, owner)
+            async with QuotaWatch(grants, worker.pid, worker.kill_now):
+                answer = await exchange(
+                    worker, frame, limits, grants, self._questions, self._grace_s, owner
+                )
             error = failure(answer[0])
             if error is None:
                 result = read(*answer)
             fate = error.reason if error is not None else None
         finally:
-            self._release(worker, owner, fate)
+            self._release(worker, group, fate)
         if error is not None:
             raise error
         return result
@@ -324,6 +331,7 @@ async def exchange(
     grants: Grants,
     questions: Questions,
     grace_s: float,
+    owner: str,
 ) -> tuple[Header, bytes]:
     """One call of a worker, from its frame to its result.
 
@@ -334,7 +342,7 @@ async def exchange(
     deadline = begun + limits.wall_ms / 1000
 
     async def answering(header: Header, body: bytes) -> bytes:
-        return await questions.frame(header, body, grants, deadline)
+        return await questions.frame(header, body, grants, deadline, owner)
 
     try:
         async with asyncio.timeout(limits.wall_ms / 1000 + grace_s):

@@ -19,6 +19,7 @@ from sandbox.limits import Limits
 from sandbox.module import Module
 from sandbox.pool import exchange
 from sandbox.questions import Questions
+from sandbox.quota import QuotaWatch
 from sandbox.worker_frames import failure, grants_to, guest_reply
 from sandbox.worker_process import WorkerProcess
 
@@ -41,11 +42,13 @@ class ProcessGuest:
         grants: Grants,
         questions: Questions,
         closed: Callable[[], None],
+        owner: str,
     ) -> None:
         self._worker = worker
         self._limits = limits
         self._grants = grants
         self._questions = questions
+        self._owner = owner
         self._on_close: Callable[[], None] | None = closed
         self._dead: str | None = None
         self._busy = False
@@ -58,13 +61,15 @@ class ProcessGuest:
         grants: Grants,
         questions: Questions,
         closed: Callable[[], None],
+        owner: str = "",
     ) -> Self:
         """Start a worker and open the agent in it; its initialisers run within ``limits``.
 
         Raises ``SandboxError``; no process is left then.
         """
         worker = await WorkerProcess.start(limits.memory_bytes, FILE_BYTES)
-        guest = cls(worker, limits, grants, questions, closed)
+        guest = cls(worker, limits, grants, questions, closed, owner)
+        questions.opened(grants, owner)
         header = {
             "op": "open",
             "artifact": str(module.artifact),
@@ -118,9 +123,11 @@ class ProcessGuest:
         await self._end("it was closed")
 
     async def _exchange(self, frame: bytes) -> tuple[Header, bytes]:
-        answer = await exchange(
-            self._worker, frame, self._limits, self._grants, self._questions, GRACE_S
-        )
+        async with QuotaWatch(self._grants, self._worker.pid, self._worker.kill_now):
+            answer = await exchange(
+                self._worker, frame, self._limits, self._grants, self._questions, GRACE_S,
+                self._owner,
+            )  # fmt: skip
         error = failure(answer[0])
         if error is not None:
             raise error

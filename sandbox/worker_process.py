@@ -88,10 +88,14 @@ class WorkerProcess:
                 return header, body
             await self._give(await answering(header, body))
 
-    async def kill(self) -> None:
-        """SIGKILL, and wait until the process is gone."""
+    def kill_now(self) -> None:
+        """SIGKILL; ``kill`` waits for its end."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait until the process is gone."""
+        self.kill_now()
         async with asyncio.timeout(STOP_S):
             await self._process.wait()
             await self._drain

@@ -19,9 +19,15 @@ from caxton.llm.provider import Provider, ProviderSettings, make_provider
 from caxton.tools.catalog import ToolCatalog
 
 if TYPE_CHECKING:
-    from sandbox import Sandbox
+    from sandbox import GrantHeard, Sandbox
+    from sandbox.grant_events import GrantEvent
+    from sandbox.services.answerer import HostServices
 
 __all__ = ["KINDS", "Services", "make_behaviour"]
+
+
+def _unheard(_owner: str, _event: GrantEvent) -> None:
+    """For processes that keep no audit trail."""
 
 
 class Services:
@@ -31,6 +37,7 @@ class Services:
         config: the node's settings.
         tools: runs tools.
         state: where WASM agents keep what outlives them; nowhere when not given.
+        on_grant: told of what WASM agents used or were refused.
         catalog: the tools that are installed; the shipped ones when not given.
     """
 
@@ -40,10 +47,13 @@ class Services:
         tools: ToolRunner,
         catalog: ToolCatalog | None = None,
         state: AgentState | None = None,
+        on_grant: GrantHeard = _unheard,
     ) -> None:
         self.config = config
         self.runner = tools
         self.state = state
+        self._on_grant = on_grant
+        self._answerer: HostServices | None = None
         self.catalog = catalog or ToolCatalog.builtin()
         self._providers: dict[str, Provider] = {}
         self._sandbox: Sandbox | None = None
@@ -72,10 +82,14 @@ class Services:
         """The sandbox of this process, made when the first WASM agent asks."""
         if self._sandbox is None:
             from sandbox import Questions, Sandbox
+            from sandbox.services.answerer import host_services
+
+            self._answerer = host_services()
 
             folder = self.config.data / "cache" / "modules"
             folder.parent.mkdir(parents=True, exist_ok=True)
-            self._sandbox = Sandbox(folder, workers=1, questions=Questions(self.state))
+            questions = Questions(self.state, self._answerer, self._on_grant)
+            self._sandbox = Sandbox(folder, workers=1, questions=questions)
         return self._sandbox
 
     async def close(self) -> None:
@@ -86,6 +100,9 @@ class Services:
         sandbox, self._sandbox = self._sandbox, None
         if sandbox is not None:
             await sandbox.close()
+        answerer, self._answerer = self._answerer, None
+        if answerer is not None:
+            await answerer.close()
 
 
 def _config(definition: AgentDefinition, _file: Path, services: Services) -> Behaviour:

@@ -95,7 +95,9 @@ class WasmBehaviour:
                 raise _invalid(self._file, f"{len(data):,} bytes; at most {MAX_MODULE:,} allowed")
             box = self._sandbox()
             module = await box.prepare(data)
-            self._guest = await box.open_agent(module, self._limits(), self._grants())
+            self._guest = await box.open_agent(
+                module, self._limits(), self._grants(), owner=self.definition.slug
+            )
         except SandboxBusy:
             raise
         except (OSError, SandboxError, InvalidSetting) as error:

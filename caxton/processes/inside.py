@@ -26,6 +26,7 @@ from caxton.routing.accepted import Accepted
 from caxton.routing.submission import Submission
 from caxton.shard import Shard
 from caxton.storage.registry import AgentRecord, Registry
+from caxton.tools.grant_audit import AuditQueue, GrantAudit
 
 __all__ = ["Inside"]
 
@@ -68,11 +69,15 @@ class Inside:
         directory.follow(registry)
         self._config = config
         self.tools = ToolService(config, event)
+        self._records = AuditQueue(self._ask_keeper)
+        self._grants = GrantAudit(self._records)
+        self.tools.audit = self._records
         self._services = Services(
             config=config,
             tools=self.tools.desk,
             catalog=self.tools.catalog,
             state=self.tools.state,
+            on_grant=self._grants,
         )
         others = _NoOthers()
         self._shard = Shard(
@@ -92,6 +97,9 @@ class Inside:
             config, registry, layout.node_id, self._changed, event, self._services
         )
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def _ask_keeper(self, name: str, arguments: dict[str, Any]) -> Any:
+        return await self._shard.ask_keeper(name, arguments)
 
     def _changed(self, records: list[AgentRecord]) -> None:
         self._shard.registry_changed(records)
@@ -155,4 +163,6 @@ class Inside:
         await self._shard.stop(timeout_s)
         await self._services.close()
         await self.tools.close()
+        self._grants.close()
+        await self._records.close()
         await asyncio.to_thread(self._shard.tracing.close, TRACES_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from actors import ControlChannel
 from caxton.agents.behaviour import Behaviour
@@ -29,6 +30,7 @@ from caxton.processes.tuning import tune
 from caxton.shard import Shard
 from caxton.storage.registry import AgentRecord, Registry
 from caxton.tools.catalog import ToolCatalog
+from caxton.tools.grant_audit import AuditQueue, GrantAudit
 
 __all__ = ["make_registrar", "run_shard"]
 
@@ -84,7 +86,15 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
     catalog = ToolCatalog.live(server_names(config))
     tools = ToolLink(layout, layout.identity(shard_name(number)), catalog)
     state = read_state(config, tools.questions)
-    services = Services(config=config, tools=tools.runner, catalog=catalog, state=state)
+
+    async def ask_keeper(name: str, arguments: dict[str, Any]) -> Any:
+        return await shard.ask_keeper(name, arguments)
+
+    records = AuditQueue(ask_keeper)
+    grants = GrantAudit(records)
+    services = Services(
+        config=config, tools=tools.runner, catalog=catalog, state=state, on_grant=grants
+    )
     shard = Shard(
         config,
         number,
@@ -97,6 +107,8 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
         make_tracing(config, layout.node_id, control.name, directory.name),
         make_message_log(config, layout.node_id, control.name, directory.name),
     )
+    if keeper:
+        tools.on_audit = records
     shard.health.tell = lambda: peers.tell_all(Notice("heartbeat", number), shards=True)
     control.on_dump = shard.system.dump
     registrar: Registrar | None = None
@@ -129,6 +141,8 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
         await registrar.close()
     await shard.stop(timeout_s)
     await services.close()
+    grants.close()
+    await records.close()
     state.close()
     await tools.close()
     await peers.close()

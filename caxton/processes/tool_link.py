@@ -40,6 +40,8 @@ class ToolLink:
     ) -> None:
         self._catalog = catalog
         self._told = told
+        self.on_audit: Callable[[str, str, str], None] | None = None
+        """Keeps the audit trail, in the one process that does."""
         self._client = LinkClient(layout.socket(TOOLS), identity, TOOLS, self)
         self.questions = Questions(sender(self._client.link), TOOLS)
         """Asks it."""
@@ -68,6 +70,9 @@ class ToolLink:
                 self.questions.answered(sentence)
             elif isinstance(sentence, Notice) and sentence.name == "tools":
                 self._take(sentence)
+            elif isinstance(sentence, Notice) and sentence.name == "audit" and self.on_audit:
+                kind, subject, detail = sentence.value
+                self.on_audit(str(kind), str(subject), str(detail))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             # It would come again and again, and hold up what is behind it.
             logger.error("dropped a frame of kind %d from %s: %s", kind, link.peer, error)

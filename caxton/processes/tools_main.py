@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,14 @@ from caxton.errors import QueueFull
 from caxton.links.wire import Notice, Query, decode_payload
 from caxton.mcp.server_file import read_servers, server_names
 from caxton.observe.logs import start_logging
-from caxton.processes.layout import TOOLS, Layout
+from caxton.processes.layout import TOOLS, Layout, shard_name
 from caxton.processes.peers import answer, sender
 from caxton.tools.catalog import ToolCatalog
 from caxton.tools.desk import ToolDesk
+from caxton.tools.grant_audit import GrantAudit
 from caxton.tools.runner import SandboxToolRunner
+from sandbox import Questions
+from sandbox.services.answerer import host_services
 
 if TYPE_CHECKING:
     from caxton.mcp.servers import ServerSet
@@ -27,6 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["ToolService", "run_tools"]
 
 logger = logging.getLogger("caxton.tools")
+
+KEEPER = shard_name(0)
+RECORDS = 10_000
+"""Most records that wait for the keeper of the audit trail; the oldest go first."""
 
 
 class ToolService:
@@ -47,7 +55,12 @@ class ToolService:
         self.state = open_state(config)
         """What tools and WebAssembly agents keep. This process writes it."""
         self._state_desk = StateDesk(self.state)
-        self._runner = SandboxToolRunner(config, self.state)
+        self.audit: Callable[[str, str, str], None] = lambda kind, subject, detail: None
+        """Called with what belongs into the audit trail."""
+        self._grants = GrantAudit(self._record)
+        self._answerer = host_services()
+        questions = Questions(self.state, self._answerer, self._grants)
+        self._runner = SandboxToolRunner(config, self.state, questions)
         self.desk = ToolDesk(self.catalog, self._runner)
 
     async def start(self, *, warm: bool = True) -> None:
@@ -68,17 +81,26 @@ class ToolService:
     def _tell(self) -> None:
         self.changed()
 
+    def _record(self, kind: str, subject: str, detail: str) -> None:
+        self.audit(kind, subject, detail)
+
     async def answer(self, name: str, arguments: dict[str, Any]) -> Any:
         """Answer a question of another process: run a tool, or keep what an agent keeps."""
         if name == "state":
             return await self._state_desk.answer(arguments)
         return await self.desk.answer(name, arguments)
 
+    def tell_counted(self) -> None:
+        """Have what was counted written into the audit trail, while somebody takes it."""
+        self._grants.close()
+
     async def close(self) -> None:
         """End the servers and the workers."""
         if self._servers is not None:
             await self._servers.close()
         await self._runner.close()
+        await self._answerer.close()
+        self.tell_counted()
         await self.state.close()
 
 
@@ -89,7 +111,10 @@ class _Links:
         self._service = service
         self._links: dict[str, Link] = {}
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._records: deque[tuple[str, str, str]] = deque(maxlen=RECORDS)
+        """What waits for the process that keeps the audit trail."""
         service.changed = self._tell_all
+        service.audit = self._audit
 
     def on_frame(self, link: Link, kind: int, payload: bytes) -> None:
         """A question came, or nobody waits for its answer any more."""
@@ -106,6 +131,19 @@ class _Links:
 
     async def _answer(self, link: Link, query: Query) -> None:
         sender(link)(await answer(query, self._service))
+
+    def _audit(self, *record: str) -> None:
+        """Tell the keeper of the audit trail; it is on shard 0. Sent again until it has it."""
+        self._records.append((record[0], record[1], record[2]))
+        link = self._links.get(KEEPER)
+        if link is None:
+            return
+        try:
+            while self._records:
+                sender(link)(Notice("audit", list(self._records[0])))
+                self._records.popleft()
+        except QueueFull as error:
+            logger.warning("records for the audit trail wait: %s", error)
 
     def _tell_all(self) -> None:
         news = self._service.desk.news()
@@ -142,5 +180,6 @@ async def run_tools(control: ControlChannel, layout: Layout) -> None:
     await server.start()
     control.ready()
     await control.wait_drain()
+    service.tell_counted()
     await server.close()
     await service.close()

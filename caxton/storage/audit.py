@@ -41,6 +41,8 @@ AUDIT_EVENTS: Final[dict[str, str]] = {
     "capability.strategy": "how a provider of a capability is chosen was set",
     "breaker.reset": "an operator closed the circuit breakers of an agent",
     "dead_letter.retried": "an operator had a dead letter handled once more",
+    "grant.used": "a tool or WebAssembly agent used what it was granted, told once a minute",
+    "grant.refused": "a tool or WebAssembly agent was refused what it was not granted",
     "dead_letter.discarded": "an operator removed a dead letter",
 }
 """Every kind of record."""

@@ -110,7 +110,7 @@ class SandboxToolRunner:
                 limits,
                 grants,
                 function=tool.function,
-                owner=owner,
+                owner=f"{owner}/{tool.name}",
             )
             log_lines(logger, tool.name, run.logs, run.logs_dropped)
             if run.ok:

@@ -104,14 +104,11 @@ class Workbench:
     def __init__(self, cache: Path) -> None:
         self._refused: list[GrantEvent] = []
         self._keys = _Keys()
-        self._services = HostServices(
-            http=HttpService(), database=DatabaseService(), on_grant=self._heard
-        )
-        self.sandbox = Sandbox(
-            cache, 1, compile_limits=COMPILE, questions=Questions(self._keys, self._services)
-        )
+        self._services = HostServices(http=HttpService(), database=DatabaseService())
+        questions = Questions(self._keys, self._services, self._heard)
+        self.sandbox = Sandbox(cache, 1, compile_limits=COMPILE, questions=questions)
 
-    def _heard(self, event: GrantEvent) -> None:
+    def _heard(self, _owner: str, event: GrantEvent) -> None:
         if not event.allowed:
             self._refused.append(event)
 

@@ -16,7 +16,7 @@ from sandbox.services.json_body import bad_request, read_integer, read_object
 from sandbox.services.kv import KvLimits, KvSession, KvStore
 from sandbox.services.request import HostRequest, Refusal, Service, ServiceError
 
-__all__ = ["CallServices", "HostServices", "MemorySearch"]
+__all__ = ["CallServices", "HostServices", "MemorySearch", "host_services"]
 
 SEARCH_BYTES: Final = 64 * 1024
 SEARCH_RESULTS: Final = 100
@@ -64,9 +64,9 @@ class HostServices:
         """What one call of a guest with these grants asks; ``commit`` it when it succeeded."""
         return CallServices(self, grants, on_grant or self.on_grant)
 
-    async def answer(self, request: HostRequest) -> bytes | None:
+    async def answer(self, request: HostRequest, on_grant: OnGrant | None = None) -> bytes | None:
         """Answer one question. Raises ``ServiceError``."""
-        call = self.call(request.grants)
+        call = self.call(request.grants, on_grant)
         answer = await call.answer(request)
         call.commit()
         return answer
@@ -167,3 +167,8 @@ class CallServices:
     def _refused(self, kind: GrantKind, what: str, reason: str) -> ServiceError:
         self._on_grant(GrantEvent(kind, what, allowed=False, reason=reason))
         return ServiceError(Refusal.NOT_GRANTED, f"{reason}. See permissions.{kind} of the policy")
+
+
+def host_services(memory: MemorySearch | None = None) -> HostServices:
+    """HTTP and databases with their default limits, and the memory when there is one."""
+    return HostServices(http=HttpService(), database=DatabaseService(), memory=memory)

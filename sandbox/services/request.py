@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
+from sandbox.grant_events import OnGrant
 from sandbox.grants import Grants
 
 __all__ = ["Answerer", "Ask", "HostRequest", "Refusal", "Service", "ServiceError", "nobody"]
@@ -75,10 +76,11 @@ class HostRequest:
 class Answerer(Protocol):
     """Answers the questions of guests."""
 
-    async def answer(self, request: HostRequest) -> bytes | None:
+    async def answer(self, request: HostRequest, on_grant: OnGrant) -> bytes | None:
         """The answer; None where the key is not there, or there is nothing to say.
 
-        Raises ``ServiceError``; must end by ``request.deadline``.
+        ``on_grant`` is told of what is used or refused. Raises ``ServiceError``; must end by
+        ``request.deadline``.
         """
         ...
 

@@ -12,6 +12,7 @@ import pytest
 
 from caxton import Config, Node
 from caxton.errors import CaxtonError
+from caxton.storage.audit import AuditReader
 from sandbox.testing import AGENTS, agent, reply, wat
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
@@ -144,3 +145,47 @@ async def test_a_thousand_live_agents(tmp_path: Path) -> None:
             assert {reply.content for reply in replies} == {wanted}
             failed = await node.request("hi", to="Bad", timeout_ms=60_000)
             assert failed.performative.value == "failure"
+
+
+@pytest.mark.parametrize("shards", [0, 2])
+async def test_what_they_use_and_are_refused_is_in_the_audit_trail(
+    tmp_path: Path, shards: int
+) -> None:
+    """Of agents in the shards and of tools in their process: once, with whose it was."""
+    agents = folder_with(tmp_path, Keeper=COUNTER, Denied=COUNTER)
+    denied = (agents / "Denied.md").read_text()
+    (agents / "Denied.md").write_text(denied.replace("kv: true", "kv: false"))
+    (tmp_path / "sales.csv").write_text("price\n1\n2\n")
+    (agents / "Analyst.md").write_text(
+        "---\nname: Analyst\ntools: [csv_parser]\npermissions: {files: {data: ro}}\n---\nReads.\n"
+    )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x.csv").write_text("price\n1\n2\n")
+    config = Config(
+        agents=agents, data=tmp_path / "node", workspace=tmp_path, shards=shards, watch=False
+    )
+    wanted = {
+        ("grant.used", "keeper", "kv: keys of agent/keeper"),
+        ("grant.refused", "denied", "kv: keys (the key-value store is not granted; grant `kv`)"),
+        (
+            "grant.used",
+            "analyst/csv_parser",
+            f"folder: data ro {(tmp_path / 'data').resolve()}",
+        ),
+    }
+    async with Node(config) as node:
+        for _ in range(3):
+            await count(node, "Keeper")
+            await count(node, "Denied")
+            assert "1.5" in (await node.request("mean of price in data/x.csv", to="Analyst")).text
+    found = [record for record in audited(config) if record[0].startswith("grant.")]
+    assert sorted(record for record in found if record in wanted) == sorted(wanted)
+
+
+def audited(config: Config) -> list[tuple[str, str, str]]:
+    """Kind, subject and detail of every record of the trail."""
+    reader = AuditReader(config.data)
+    try:
+        return [(one.kind, one.subject, one.detail) for one in reader.newest(1_000)]
+    finally:
+        reader.close()
