@@ -9,15 +9,18 @@ from sandbox.compiler import CompileLimits
 from sandbox.engine import CommandResult, GuestReply, LogLine
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.facade import Sandbox
+from sandbox.grant_events import GrantEvent
 from sandbox.grants import DatabaseGrant, FolderGrant, Grants, HostGrant
 from sandbox.guest import Guest
 from sandbox.inline import InlineGuest
 from sandbox.limits import Limits
 from sandbox.module import Export, Import, Kind, Module
+from sandbox.policy import Policy, PolicyError
 from sandbox.pool import WorkerPool
 from sandbox.prepared import Prepared
 from sandbox.process_guest import ProcessGuest
 from sandbox.questions import GrantHeard, KeyReader, Questions
+from sandbox.quota import QuotaExceeded
 
 __all__ = [
     "CommandResult",
@@ -25,6 +28,7 @@ __all__ = [
     "DatabaseGrant",
     "Export",
     "FolderGrant",
+    "GrantEvent",
     "GrantHeard",
     "Grants",
     "Guest",
@@ -39,9 +43,12 @@ __all__ = [
     "Limits",
     "LogLine",
     "Module",
+    "Policy",
+    "PolicyError",
     "Prepared",
     "ProcessGuest",
     "Questions",
+    "QuotaExceeded",
     "Reason",
     "Sandbox",
     "SandboxBusy",

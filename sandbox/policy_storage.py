@@ -129,15 +129,15 @@ def _resolved(workspace: Path, entry: StoragePath) -> Path:
 
 
 def _existing(entry: StoragePath, workspace: Path, *, outside: bool) -> Path:
-    path = workspace / entry.path
-    if not outside and inside(workspace, entry.path) is None:
+    path = _resolved(workspace, entry)
+    if not outside and inside(workspace, str(path)) is None:
         raise entry.error("is outside the workspace; the caller must allow such folders")
     if path.is_file():
         folder = PurePosixPath(entry.path).parent
         raise entry.error(f"is a single file; WASI grants folders, so name {SCHEME}{folder}")
     if not path.is_dir():
         raise entry.error("is not there; make the folder first")
-    return path.resolve()
+    return path
 
 
 def _without(

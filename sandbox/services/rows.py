@@ -18,7 +18,9 @@ __all__ = ["DatabaseLimits", "Query", "Rows", "collect", "read_query"]
 MIB: Final = 1024 * 1024
 FIELDS: Final = ("database", "sql", "parameters", "limit")
 PARAMETERS: Final = 1_000
-COLUMNS: Final = 500
+COLUMNS: Final = 200
+"""Most columns of a result. With ``value_bytes`` it bounds what a row takes while it is made."""
+
 ROW_BYTES: Final = 8
 """What a value costs besides its own bytes: separators and digits."""
 
@@ -33,6 +35,9 @@ class DatabaseLimits:
     """Most rows a request may ask for. 1 to 1,000,000; default 10,000."""
     result_bytes: int = 8 * MIB
     """Most bytes of a result's values; further rows are left out. 1 to 24 MiB; default 8 MiB."""
+    value_bytes: int = MIB
+    """Largest text, blob or stored row that SQLite makes or reads. 1 KiB to 16 MiB; default
+    1 MiB."""
     timeout_ms: int = 5_000
     """Longest time of a statement, in ms. 1 to 600,000; default 5 s."""
     concurrent: int = 8
@@ -45,6 +50,7 @@ class DatabaseLimits:
             ("request_bytes", 1, 32 * MIB),
             ("rows", 1, 1_000_000),
             ("result_bytes", 1, 24 * MIB),
+            ("value_bytes", 1024, 16 * MIB),
             ("timeout_ms", 1, 600_000),
             ("concurrent", 1, 64),
             ("waiting", 0, 100_000),
@@ -63,6 +69,7 @@ class Query:
     parameters: Sequence[Any] | dict[str, Any]
     rows: int
     result_bytes: int
+    value_bytes: int
 
 
 @dataclass(slots=True)
@@ -102,6 +109,7 @@ def read_query(body: bytes, limits: DatabaseLimits) -> Query:
         parameters=_parameters(request.get("parameters", [])),
         rows=read_integer(request, "limit", default, 1, limits.rows),
         result_bytes=limits.result_bytes,
+        value_bytes=limits.value_bytes,
     )
 
 

@@ -113,6 +113,9 @@ class SqlalchemyCall:
         for line in filter(None, setup):
             connection.exec_driver_sql(line)
         self._check_time()
+        if statement.kinds == {"SELECT"}:
+            # Else some drivers fetch all rows before we see the first.
+            connection = connection.execution_options(stream_results=True, max_row_buffer=100)
         result = connection.execute(text(statement.text), self._values(statement))
         columns = list(result.keys()) if result.returns_rows else []
         rows = collect(columns, result if columns else (), self._query)

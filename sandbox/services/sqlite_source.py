@@ -19,7 +19,7 @@ from urllib.parse import quote
 from sandbox.grants import DatabaseGrant
 from sandbox.services.json_body import bad_request
 from sandbox.services.request import Refusal, ServiceError
-from sandbox.services.rows import Query, Rows, collect
+from sandbox.services.rows import COLUMNS, Query, Rows, collect
 from sandbox.services.sql_statement import first_word
 
 __all__ = ["SqliteCall"]
@@ -28,7 +28,6 @@ PROGRESS_STEPS: Final = 4_000
 """Instructions of SQLite's machine between two looks at the clock; well under a millisecond."""
 
 BUSY_S: Final = 2.0
-VALUE_BYTES: Final = 16 * 1024 * 1024
 
 _A = sqlite3
 _ROWS: Final = {_A.SQLITE_INSERT: "INSERT", _A.SQLITE_UPDATE: "UPDATE", _A.SQLITE_DELETE: "DELETE"}
@@ -85,9 +84,8 @@ _OF_A_TABLE: Final = frozenset(
 )
 
 _LIMITS: Final = {
-    _A.SQLITE_LIMIT_LENGTH: VALUE_BYTES,
     _A.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
-    _A.SQLITE_LIMIT_COLUMN: 500,
+    _A.SQLITE_LIMIT_FUNCTION_ARG: 64,
     _A.SQLITE_LIMIT_EXPR_DEPTH: 200,
     _A.SQLITE_LIMIT_COMPOUND_SELECT: 100,
     _A.SQLITE_LIMIT_ATTACHED: 0,
@@ -120,10 +118,14 @@ class SqliteCall:
             raise self._not_granted("VACUUM is not allowed")
         connection = self._open()
         try:
-            for limit, value in _LIMITS.items():
-                connection.setlimit(limit, value)
             connection.execute("PRAGMA trusted_schema=OFF")
             connection.execute("PRAGMA cell_size_check=ON")
+            # Reads the schema, whose tables may have more columns than a result.
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+            for limit, value in _LIMITS.items():
+                connection.setlimit(limit, value)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, COLUMNS)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._query.value_bytes)
             connection.set_progress_handler(self._over, PROGRESS_STEPS)
             return self._execute(connection)
         except sqlite3.DatabaseError as error:
@@ -165,6 +167,9 @@ class SqliteCall:
                 raise sqlite3.DatabaseError
             rows = collect(columns, cursor, self._query)
             rows.changed = max(0, cursor.rowcount)
+        except sqlite3.DataError as error:
+            # What Python's own check of a parameter's length says.
+            raise ServiceError(Refusal.TOO_LARGE, f"{error}"[:400]) from None
         except (sqlite3.Warning, sqlite3.ProgrammingError, OverflowError, ValueError) as error:
             raise ServiceError(Refusal.BAD_REQUEST, f"{error}"[:400]) from None
         finally:
@@ -185,7 +190,7 @@ class SqliteCall:
             )
         if code == sqlite3.SQLITE_TOOBIG:
             return ServiceError(
-                Refusal.TOO_LARGE, f"a value or statement is larger than {VALUE_BYTES} bytes"
+                Refusal.TOO_LARGE, f"a value or row is larger than {self._query.value_bytes} bytes"
             )
         if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return ServiceError(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sandbox_http import Server
 from sandbox_processes import MakeBox
 
 from sandbox import Sandbox, WorkerPool
@@ -48,3 +49,12 @@ async def make_box(cache_dir: Path) -> AsyncIterator[MakeBox]:
     yield make
     for box in boxes:
         await box.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """A plain HTTP server."""
+    made = Server()
+    await made.start()
+    yield made
+    await made.close()

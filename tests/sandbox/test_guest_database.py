@@ -377,10 +377,28 @@ class TestSqlite:
         await guest.service.close()
 
     async def test_a_large_value_is_not_made(self, shop: Path) -> None:
-        """SQLite refuses it before memory is taken."""
+        """SQLite refuses it before memory is taken; and many columns, which would multiply it."""
         guest = Asking(DatabaseGrant("shop", str(shop)))
-        error = await guest.refused("SELECT length(zeroblob(500000000))")
-        assert error.code is Refusal.TOO_LARGE
+        for sql, parameters in (
+            ("SELECT length(zeroblob(500000000))", []),
+            ("SELECT length(randomblob(1048577))", []),
+            ("SELECT length(?)", ["x" * 1_048_577]),
+        ):
+            error = await guest.refused(sql, parameters=parameters)
+            assert error.code is Refusal.TOO_LARGE, error
+        error = await guest.refused("SELECT " + ", ".join(["randomblob(1000000)"] * 201))
+        assert "columns" in error.message
+        await guest.service.close()
+
+    async def test_a_table_of_many_columns_can_be_asked_for_some(self, tmp_path: Path) -> None:
+        """The bound is for results."""
+        path = tmp_path / "wide.db"
+        with sqlite3.connect(path) as made:
+            made.execute(f"CREATE TABLE wide ({', '.join(f'c{n}' for n in range(1_000))})")
+            made.execute("INSERT INTO wide (c999) VALUES (7)")
+        made.close()
+        guest = Asking(DatabaseGrant("shop", str(path)))
+        assert await guest.rows("SELECT c999 FROM wide") == [[7]]
         await guest.service.close()
 
     async def test_a_file_that_is_no_database_is_an_error(self, tmp_path: Path) -> None:
@@ -469,7 +487,7 @@ class TestSqlalchemy:
         link = shop.with_name("plain.db")
         link.symlink_to(shop)
         grant = DatabaseGrant("shop", f"sqlite+pysqlite:///{link}")
-        call = SqlalchemyCall(grant, Query("shop", "", [], 1, 1), time.monotonic() + 30)
+        call = SqlalchemyCall(grant, Query("shop", "", [], 1, 1, 1), time.monotonic() + 30)
         engine = create_engine(grant.source, poolclass=NullPool)
         with engine.connect() as connection:
             misread = Statement("SELECT", frozenset({"SELECT"}), "DELETE FROM item", 0)

@@ -153,6 +153,16 @@ permissions:
         )
 
 
+def test_the_example_of_the_reference_is_one() -> None:
+    """It is read without a warning, and uses every kind."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "policy.md"
+    policy = Policy.read(page.read_text().partition("```yaml\n")[2].partition("```")[0])
+    assert policy.warnings == ()
+    assert all((policy.storage, policy.hosts, policy.denied_hosts, policy.environment, policy.kv))
+    assert policy.database_names == ("shop",)
+    assert policy.limits(Limits.for_command()).wall_ms == 5000
+
+
 class TestStorage:
     """One preopen for each folder."""
 
