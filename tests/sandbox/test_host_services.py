@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from sandbox.grant_events import GrantEvent, given
+from sandbox.grant_events import GrantEvent, OnGrant, given, unheard
 from sandbox.grants import FolderGrant, Grants
-from sandbox.services.answerer import CallServices, HostServices
+from sandbox.services.answerer import HostServices
 from sandbox.services.database import DatabaseService
 from sandbox.services.http import HttpService
-from sandbox.services.kv import MemoryKvStore
 from sandbox.services.request import Answerer, HostRequest, Refusal, Service, ServiceError
 
 GRANTED = Grants(kv="mine", memory="notes")
@@ -32,9 +31,11 @@ def request(
     return HostRequest(service, key, body, grants, time.monotonic() + wall_s)
 
 
-async def ask(answerer: Answerer, *args: Any, **more: Any) -> bytes | None:
+async def ask(
+    answerer: Answerer, *args: Any, heard: OnGrant = unheard, **more: Any
+) -> bytes | None:
     """The answer to one question."""
-    return await answerer.answer(request(*args, **more))
+    return await answerer.answer(request(*args, **more), heard)
 
 
 async def refusal(answerer: Answerer, *args: Any, **more: Any) -> Refusal:
@@ -44,42 +45,13 @@ async def refusal(answerer: Answerer, *args: Any, **more: Any) -> Refusal:
     return error.value.code
 
 
-async def test_the_store_is_asked_by_its_four_questions() -> None:
-    """Each write of a question of its own is applied at once."""
-    store = MemoryKvStore()
-    services = HostServices(kv=store)
-    assert await ask(services, Service.KV_GET, b"a") is None
-    assert await ask(services, Service.KV_PUT, b"a", b"1") is None
-    assert store.get("mine", b"a") == b"1"
-    assert await ask(services, Service.KV_GET, b"a") == b"1"
-    assert await ask(services, Service.KV_LIST, b"") == b'["a"]'
-    assert await ask(services, Service.KV_DELETE, b"a") == b""
-    assert await ask(services, Service.KV_DELETE, b"a") is None
-
-
-async def test_the_writes_of_a_call_wait_for_its_success() -> None:
-    """Seen by the call, applied by ``commit``, gone with ``discard``."""
-    store = MemoryKvStore()
-    services = HostServices(kv=store)
-    for keep in (False, True):
-        call = services.call(GRANTED)
-        await ask(call, Service.KV_PUT, b"a", b"1")
-        assert await ask(call, Service.KV_GET, b"a") == b"1"
-        assert store.get("mine", b"a") is None
-        assert call.kv is not None
-        if keep:
-            call.commit()
-        else:
-            call.discard()
-    assert store.get("mine", b"a") == b"1"
-
-
 async def test_what_is_not_there_is_unavailable() -> None:
     """Each service, and the audit trail hears of it."""
     events: list[GrantEvent] = []
-    services = HostServices(on_grant=events.append)
+    services = HostServices()
     for service in Service:
-        assert await refusal(services, service, b"a", b"{}") is Refusal.UNAVAILABLE
+        code = await refusal(services, service, b"a", b"{}", heard=events.append)
+        assert code is Refusal.UNAVAILABLE
     assert [event.allowed for event in events] == [False] * len(Service)
     assert {event.kind for event in events} == {"kv", "host", "database", "memory"}
 
@@ -91,22 +63,16 @@ async def test_what_is_not_granted_is_refused() -> None:
         raise AssertionError("not granted")
 
     events: list[GrantEvent] = []
-    services = HostServices(
-        http=HttpService(),
-        kv=MemoryKvStore(),
-        database=DatabaseService(),
-        memory=search,
-        on_grant=events.append,
-    )
+    services = HostServices(http=HttpService(), database=DatabaseService(), memory=search)
     bodies = {
         Service.HTTP: b'{"url": "https://a.test/"}',
         Service.QUERY: b'{"database": "a", "sql": "SELECT 1"}',
         Service.MEMORY_SEARCH: b'{"query": "a"}',
     }
-    for service in Service:
-        body = bodies.get(service, b"")
-        assert await refusal(services, service, b"a", body, Grants()) is Refusal.NOT_GRANTED
-    assert len(events) == len(Service)
+    for service, body in bodies.items():
+        code = await refusal(services, service, b"a", body, Grants(), heard=events.append)
+        assert code is Refusal.NOT_GRANTED
+    assert len(events) == len(bodies)
     assert not any(event.allowed for event in events)
     await services.close()
 
@@ -133,19 +99,6 @@ async def test_memory_is_searched_in_the_granted_part() -> None:
     for body in (b"{}", b'{"query": " "}', b'{"query": "a", "limit": 101}', b'{"query": 1}'):
         code = await refusal(services, Service.MEMORY_SEARCH, b"", body)
         assert code is Refusal.BAD_REQUEST
-
-
-async def test_a_use_is_told_once_a_call() -> None:
-    """A guest may ask thousands of times."""
-    events: list[GrantEvent] = []
-    services = HostServices(kv=MemoryKvStore())
-    call: CallServices = services.call(GRANTED, events.append)
-    for _ in range(3):
-        await ask(call, Service.KV_GET, b"a")
-        await ask(call, Service.KV_PUT, b"a", b"")
-    assert [event.what for event in events] == ["mine kv_get", "mine kv_put"]
-    await ask(services.call(GRANTED, events.append), Service.KV_GET, b"a")
-    assert len(events) == 3
 
 
 def test_folders_and_variables_are_told_without_values(tmp_path: Path) -> None:
