@@ -9,7 +9,7 @@ from caxton.api.calls import Calls
 from caxton.api.exchange import Steps
 from caxton.api.registry_calls import RegistryCalls
 from caxton.registry_views import BreakerView, CapabilityView, ClientView, RouteView
-from caxton.views import AgentView
+from caxton.views import AgentView, ToolView
 
 __all__ = ["AsyncRegistryClient", "RegistryClient"]
 
@@ -53,6 +53,10 @@ class RegistryClient:
     def set_strategy(self, name: str, strategy: str | None) -> CapabilityView:
         """Set how a provider is chosen; None for the node's default."""
         return self._run(self._calls.set_strategy(name, strategy))
+
+    def tools(self) -> list[ToolView]:
+        """The tools that agents may name, by name."""
+        return self._run(self._calls.tools())
 
     def routes(self) -> list[RouteView]:
         """The routing table, by agent."""
@@ -110,6 +114,11 @@ class AsyncRegistryClient:
     async def set_strategy(self, name: str, strategy: str | None) -> CapabilityView:
         """Set how a provider is chosen; None for the node's default."""
         found: CapabilityView = await self._run(self._calls.set_strategy(name, strategy))
+        return found
+
+    async def tools(self) -> list[ToolView]:
+        """The tools that agents may name, by name."""
+        found: list[ToolView] = await self._run(self._calls.tools())
         return found
 
     async def routes(self) -> list[RouteView]:

@@ -12,7 +12,7 @@ from caxton.api.exchange import Steps
 from caxton.errors import AgentNotFound, CapabilityNotFound, ClientNotFound, ValidationError
 from caxton.registry_views import BreakerPage, BreakerView, CapabilityView, ClientView, RouteView
 from caxton.types import AgentName, CapabilityName
-from caxton.views import AgentView
+from caxton.views import AgentView, ToolView
 
 __all__ = ["RegistryCalls"]
 
@@ -66,6 +66,10 @@ class RegistryCalls:
         """Set how a provider is chosen; None for the node's default."""
         body = dump({"strategy": strategy})
         return (yield from self._calls.change("PUT", self._capability(name), CapabilityView, body))
+
+    def tools(self) -> Steps[list[ToolView]]:
+        """The tools that agents may name, by name."""
+        return (yield from self._calls.pages(f"{API}/tools", ToolView))
 
     def routes(self) -> Steps[list[RouteView]]:
         """The routing table, by agent."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from caxton.api.bodies import json_body
 from caxton.api.edge import Edge
 from caxton.api.query import page_size, page_token, read_token
-from caxton.api.registry_schemas import CapabilityPage, ClientPage, RoutePage
+from caxton.api.registry_schemas import CapabilityPage, ClientPage, RoutePage, ToolPage
 from caxton.capability import Strategy
 from caxton.errors import CapabilityNotFound, ClientNotFound, ValidationError
 from caxton.registry_views import BreakerPage, BreakerView, RouteView
@@ -30,6 +30,7 @@ __all__ = [
     "reset_breaker",
     "routes",
     "set_strategy",
+    "tools",
 ]
 
 T = TypeVar("T")
@@ -198,3 +199,11 @@ async def register(request: Request, edge: Edge) -> Response:
 async def deregister(request: Request, edge: Edge) -> Response:
     """DELETE /api/v1/clients/{client}."""
     return _view(await edge.entry.registry.deregister(_client(request)))
+
+
+# --- tools -----------------------------------------------------------------------------------
+
+
+async def tools(request: Request, edge: Edge) -> Response:
+    """GET /api/v1/tools."""
+    return _page(request, ToolPage, edge.entry.tools(), lambda row: row.name)

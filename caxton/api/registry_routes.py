@@ -76,6 +76,10 @@ REGISTRY_ROUTES: tuple[Route, ...] = (
         (_CAPABILITY,), "CapabilityChange",
     ),
     Route(
+        "GET", "/api/v1/tools", handlers.tools, "List the tools that agents may name, by name",
+        (Good(200, "A page", "ToolPage"),), (), _PAGES,
+    ),
+    Route(
         "GET", "/api/v1/routes", handlers.routes, "The routing table, by agent",
         (Good(200, "A page", "RoutePage"),), (), _PAGES,
     ),

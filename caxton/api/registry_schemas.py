@@ -10,8 +10,16 @@ from caxton.capability import Strategy
 from caxton.registry_desk import METADATA, METADATA_TEXT
 from caxton.registry_views import BreakerPage, BreakerView, CapabilityView, ClientView, RouteView
 from caxton.types import AgentName
+from caxton.views import ToolView
 
-__all__ = ["REGISTRY_BODIES", "REGISTRY_TYPES", "CapabilityPage", "ClientPage", "RoutePage"]
+__all__ = [
+    "REGISTRY_BODIES",
+    "REGISTRY_TYPES",
+    "CapabilityPage",
+    "ClientPage",
+    "RoutePage",
+    "ToolPage",
+]
 
 
 class CapabilityPage(msgspec.Struct, frozen=True):
@@ -38,9 +46,17 @@ class ClientPage(msgspec.Struct, frozen=True):
     """Empty on the last page."""
 
 
+class ToolPage(msgspec.Struct, frozen=True):
+    """A page of tools, by name."""
+
+    items: list[ToolView]
+    next_page_token: str
+    """Empty on the last page."""
+
+
 REGISTRY_TYPES: Final = (
     BreakerPage, BreakerView, CapabilityPage, CapabilityView, ClientPage, ClientView, RoutePage,
-    RouteView,
+    RouteView, ToolPage, ToolView,
 )  # fmt: skip
 """The structs of answers."""
 

@@ -166,6 +166,10 @@ class McpEndpoint:
 
 
 def _make_serving() -> Callable[[Edge, McpSettings, McpTools], Serving]:
+    # Imported with the first call otherwise, and on the loop.
+    import jsonschema  # noqa: F401
+    import referencing  # noqa: F401
+
     from caxton.mcp.serving import Serving
 
     return Serving

@@ -63,7 +63,7 @@ def foreign_specs(
         specs.append(
             ToolSpec(
                 name=name,
-                description=(tool.description or tool.title or "")[:DESCRIPTION],
+                description=(tool.description or tool.title or tool.name)[:DESCRIPTION],
                 input_schema=schema,
                 source=f"{MCP_SOURCE}{server}",
                 sandboxed=False,

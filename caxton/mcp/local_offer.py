@@ -61,7 +61,7 @@ class LocalOffer:
     """See the module. Implements ``caxton.mcp.server.Offer``."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        self.parts = parts
         self._asking = Asking(parts.entry, parts.timeout_ms)
         self._calls = 0
         self._made = (-1, -1)
@@ -73,7 +73,7 @@ class LocalOffer:
 
     def refresh(self) -> str:
         """Look again at what there is; a text that changes when clients would see a change."""
-        parts = self._parts
+        parts = self.parts
         now = (parts.catalog.revision, parts.directory.offers.generation)
         if now != self._made:
             self._made = now
@@ -82,13 +82,13 @@ class LocalOffer:
         return hashlib.sha256(listed.encode()).hexdigest()
 
     def _current(self) -> tuple[types.Tool, ...]:
-        parts = self._parts
+        parts = self.parts
         if self._made != (parts.catalog.revision, parts.directory.offers.generation):
             self.refresh()
         return self._tools
 
     def _make(self) -> None:
-        directory = self._parts.directory
+        directory = self.parts.directory
         found = [send_tool()]
         self._specs, self._capabilities = {}, {}
         taken = {found[0].name}
@@ -107,7 +107,7 @@ class LocalOffer:
         self._tools = tuple(found)
 
     def _offered(self) -> tuple[ToolSpec, ...]:
-        catalog, given = self._parts.catalog, self._parts.offered.strip()
+        catalog, given = self.parts.catalog, self.parts.offered.strip()
         if given == "none":
             return ()
         if given == "all":
@@ -138,7 +138,7 @@ class LocalOffer:
             return error_result("busy", f"{CALLS:,} calls are under way; try again later")
         self._calls += 1
         try:
-            async with _progress(report, name, self._parts.timeout_ms / 1_000):
+            async with _progress(report, name, self.parts.timeout_ms / 1_000):
                 return await self._run(name, arguments, request)
         except CaxtonError as error:
             return error_result(error.code, f"{error.detail}. {error.remedy}")
@@ -162,9 +162,9 @@ class LocalOffer:
         wrong = wrong_arguments(spec, arguments)
         if wrong:
             return error_result("bad_arguments", wrong)
-        granted = self._parts.permissions.for_tool(spec.name)
-        result = await self._parts.runner.call(
-            spec, arguments, permissions=granted, timeout_ms=self._parts.timeout_ms
+        granted = self.parts.permissions.for_tool(spec.name)
+        result = await self.parts.runner.call(
+            spec, arguments, permissions=granted, timeout_ms=self.parts.timeout_ms
         )
         hint = NO_GRANT if spec.sandboxed and not granted else ""
         return tool_result(result, hint)
@@ -180,7 +180,7 @@ class LocalOffer:
                 description=f"{one.messages} messages between {', '.join(one.participants)[:200]}",
                 mime_type="application/json",
             )
-            for one in await self._parts.entry.conversations(LISTED)
+            for one in await self.parts.entry.conversations(LISTED)
         ]
 
     async def templates(self) -> Sequence[types.ResourceTemplate]:
@@ -202,7 +202,7 @@ class LocalOffer:
             key = parse_id(uri.removeprefix(CONVERSATIONS), "uri")
             if not uri.startswith(CONVERSATIONS):
                 raise ValidationError(field="uri", value=uri, allowed=f"{CONVERSATIONS}ID")
-            found = await self._parts.entry.conversation(key, MESSAGES)
+            found = await self.parts.entry.conversation(key, MESSAGES)
         except (ValidationError, ConversationNotFound) as error:
             raise MCPError(types.INVALID_PARAMS, error.detail, {"uri": uri[:300]}) from None
         text = orjson.dumps(msgspec.to_builtins(found), default=str).decode()

@@ -28,12 +28,20 @@ def error_result(code: str, message: str) -> types.CallToolResult:
 def tool_result(result: ToolResult, hint: str = "") -> types.CallToolResult:
     """What a tool gave back; ``hint`` is added to a failure."""
     if not result.ok:
-        parts = [result.content or "the tool said nothing", hint]
-        message = " ".join(one for one in parts if one)
-        return error_result(result.reason or "failed", message)
+        code, said = _told(result)
+        return error_result(code, " ".join(one for one in (said, hint) if one))
     return types.CallToolResult(
         content=[text(result.content)], structured_content=_object(result.content)
     )
+
+
+def _told(result: ToolResult) -> tuple[str, str]:
+    """Code and message of a failure: the tool's own where it told them."""
+    value = _object(result.content)
+    told = value.get("error") if value is not None else None
+    if isinstance(told, dict) and told.get("message"):
+        return str(told.get("code", result.reason)), str(told["message"])
+    return result.reason or "failed", result.content or "the tool said nothing"
 
 
 def _object(content: str) -> dict[str, Any] | None:

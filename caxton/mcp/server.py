@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import mcp_types as types
@@ -18,6 +18,7 @@ from mcp.server.subscriptions import (
     ResourcesListChanged,
     ToolsListChanged,
 )
+from mcp.shared.dispatcher import ProgressFnT as Report
 from mcp.shared.exceptions import MCPError
 
 from caxton import __version__
@@ -39,8 +40,6 @@ INSTRUCTIONS: Final = (
     "that the node's operator has not granted."
 )
 
-Report = Callable[[float, float | None, str | None], Awaitable[None]]
-"""Tells the client of progress: how far, of how much, and in words."""
 Context = ServerRequestContext[Any, Any]
 
 

@@ -144,6 +144,7 @@ class _Server:
         self._relist = asyncio.Event()
         self._ended = asyncio.Event()
         self._reason = ""
+        self._told_last = ""
         self._failures = 0
         self._names: dict[str, str] = {}
         self._room = asyncio.Semaphore(CALLS)
@@ -168,11 +169,17 @@ class _Server:
         )
         if (state, detail) != (known.state, known.detail):
             if state in ("connected", "waiting"):
-                text = detail or f"{len(self._names)} tools, not sandboxed"
-                self._event(f"mcp.{state}", known.name, text)
-                level = logging.WARNING if detail else logging.INFO
-                logger.log(level, "MCP server %s is %s: %s", known.name, state, text)
+                self._tell(state, detail or f"{len(self._names)} tools, not sandboxed")
             self._changed()
+
+    def _tell(self, state: str, text: str) -> None:
+        """Tell operators; what fails again for the same reason is told once."""
+        told = f"{state}: {text}"
+        if told != self._told_last:
+            self._told_last = told
+            self._event(f"mcp.{state}", self._entry.name, text)
+            level = logging.WARNING if state == "waiting" else logging.INFO
+            logger.log(level, "MCP server %s is %s", self._entry.name, told)
 
     # --- the connection ----------------------------------------------------------------------
 
@@ -183,7 +190,7 @@ class _Server:
             if self._failures >= TRIES_KEPT:
                 self._offer(())
             delay = self._backoff.next(time.monotonic())
-            self._become("waiting", f"{reason}; tried again within {max(1, round(delay))} s")
+            self._become("waiting", reason)
             await asyncio.sleep(delay)
             self._become("starting", restarts=1)
 

@@ -23,7 +23,7 @@ SESSIONS: Final = 1_000
 """Sessions of the older protocol at a time."""
 IDLE_S: Final = 30 * 60
 """A session without a request for so long is forgotten."""
-SETTLE_S: Final = 0.1
+SETTLE_S: Final = 0.05
 """Changes within this time are told as one."""
 BODY_BYTES: Final = 16 * 1024 * 1024
 """Largest request: a message's content may be 10 MiB, and more in JSON."""

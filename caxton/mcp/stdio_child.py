@@ -28,6 +28,8 @@ STDERR_LINE: Final = 2_000
 """Characters of a line of standard error that are logged."""
 STDERR_LINES: Final = 100
 """Lines of standard error that are logged in a minute."""
+GONE_S: Final = 0.2
+"""How long a server that closed its output has to end, so that its exit code can be told."""
 LEAVE_S: Final = 2.0
 """How long a server has to end after its standard input is closed, and again after SIGTERM."""
 INHERITED: Final = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "USER")
@@ -113,8 +115,9 @@ class _Child:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError) as error:
             reason = f"the connection ended: {type(error).__name__}"
         finally:
-            code = self._process.returncode
-            self._ended(reason if code is None else f"it ended with exit code {code}")
+            with anyio.move_on_after(GONE_S, shield=True):
+                await self._process.wait()
+            self._ended(_end_of(self._process.returncode) or reason)
 
     async def write(self) -> None:
         """Pass on what is said to the server."""
@@ -174,6 +177,12 @@ class _Child:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+def _end_of(code: int | None) -> str:
+    if code is None:
+        return ""
+    return f"it was killed by signal {-code}" if code < 0 else f"it ended with exit code {code}"
 
 
 def _message(line: bytes) -> SessionMessage | Exception:

@@ -35,6 +35,7 @@ from caxton.views import (
     NodeView,
     ProcessView,
     ShardView,
+    ToolView,
 )
 
 SPACE = bytes(range(16))
@@ -316,6 +317,13 @@ class FakeEntry:
         if letter_id not in self.letters:
             raise DeadLetterNotFound(letter=letter_id)
         return self.letters[letter_id]
+
+    def tools(self) -> list[ToolView]:
+        self._check()
+        return [
+            ToolView("csv_parser", "Reads CSV", "builtin", True, {"type": "object"}),
+            ToolView("files__read", "Reads files", "mcp:files", False, {"type": "object"}),
+        ]
 
     async def status(self) -> NodeView:
         self._check()

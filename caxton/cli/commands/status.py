@@ -8,6 +8,7 @@ import click
 
 from caxton.cli import exit_codes
 from caxton.cli.columns import Column
+from caxton.cli.commands.mcp import SERVERS
 from caxton.cli.invocation import Invocation, pass_invocation
 from caxton.cli.tree import CaxtonCommand
 from caxton.monitor.quantities import duration_text, latency_text, size_text
@@ -71,6 +72,9 @@ def troubles(node: NodeView, agents: list[AgentView]) -> Iterator[tuple[str, str
             yield "warn", f"shard {shard.shard} holds {shard.pending:,} of {shard.pending_limit:,}"
         if shard.dead_letters:
             yield "warn", f"shard {shard.shard} has {shard.dead_letters:,} dead letters"
+    for server in node.tool_servers:
+        if server.state != "connected":
+            yield "warn", f"MCP server {server.name} is {server.state}: {server.detail}"
     for agent in agents:
         if agent.state == "failed":
             yield "warn", f"agent {agent.name} is failed"
@@ -124,6 +128,9 @@ def _draw(
     output.table(node.processes, PROCESSES)
     output.line(("", ""))
     output.table(node.shards, SHARDS)
+    if node.tool_servers:
+        output.line(("", ""))
+        output.table(node.tool_servers, SERVERS)
     if found:
         output.line(("", ""))
     for level, text in found:

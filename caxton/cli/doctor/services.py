@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from caxton.cli.invocation import read_announcement
 from caxton.config import Config, Secret
 from caxton.errors import CaxtonError, NodeUnreachable
 
-__all__ = ["check_llm", "check_node", "check_ports", "check_tools"]
+__all__ = ["check_llm", "check_mcp", "check_node", "check_ports", "check_tools"]
 
 LLM_DEADLINE_S: Final = 2.0
 NODE_DEADLINE_S: Final = 3.0
@@ -118,6 +119,37 @@ def compile_failure(data: bytes) -> str:
         except (SandboxError, OSError) as error:
             return str(error)
     return ""
+
+
+def check_mcp(around: Surroundings) -> Iterator[Check]:
+    """What MCP clients may do here, and the MCP servers whose tools agents may list."""
+    from caxton.mcp.policy import read_policy
+    from caxton.mcp.server_file import read_servers
+
+    if around.loaded is None:
+        return
+    config = around.loaded.config
+    try:
+        read_policy(config)
+        servers = read_servers(config)
+    except CaxtonError as error:
+        yield fail("files", error.detail, "correct the file, or empty the setting")
+        return
+    if not config.mcp_enabled:
+        yield ok("/mcp", "off (mcp.enabled)")
+    elif not config.loopback and not config.mcp_token:
+        yield warn("/mcp", f"refuses everybody on {config.host}: no token", "set mcp.token")
+    else:
+        asks = "asks for a token" if config.mcp_token else "open to programs of this machine"
+        reach = "tools reach nothing" if not config.mcp_permissions else "grants from a file"
+        yield ok("/mcp", f"{asks}; offers {config.mcp_tools}; {reach}")
+    for server in servers:
+        found = server.kind == "http" or shutil.which(server.command) is not None
+        told = f"{server.kind} {server.place}, not sandboxed"
+        if found:
+            yield ok(server.name, told, "caxton mcp ls shows whether it is connected")
+        else:
+            yield fail(server.name, f"{told}: not installed", "install it, or correct `command`")
 
 
 def check_node(around: Surroundings) -> Iterator[Check]:
