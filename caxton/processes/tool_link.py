@@ -68,6 +68,8 @@ class ToolLink:
                 self.questions.answered(sentence)
             elif isinstance(sentence, Notice) and sentence.name == "tools":
                 self._take(sentence)
+            elif isinstance(sentence, Notice) and sentence.name == "tool_calls":
+                self._catalog.calls = msgspec.convert(sentence.value, dict[str, int])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             # It would come again and again, and hold up what is behind it.
             logger.error("dropped a frame of kind %d from %s: %s", kind, link.peer, error)
@@ -75,6 +77,7 @@ class ToolLink:
     def _take(self, notice: Notice) -> None:
         specs = specs_from(notice.value["tools"])
         servers = msgspec.convert(notice.value["servers"], tuple[ToolServerView, ...])
+        self._catalog.problems = msgspec.convert(notice.value["problems"], dict[str, str])
         sources = {spec.source for spec in specs} | set(self._catalog.sources)
         for source in sorted(sources - {BUILTIN_SOURCE}):
             self._catalog.put(source, [one for one in specs if one.source == source])
