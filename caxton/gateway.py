@@ -341,10 +341,7 @@ class Gateway:
 
     def tools(self) -> list[ToolView]:
         """The tools that agents may list, by name."""
-        return [
-            ToolView(one.name, one.description, one.source, one.sandboxed, one.input_schema)
-            for one in sorted(self.catalog.specs, key=lambda one: one.name)
-        ]
+        return self.catalog.views()
 
     async def status(self) -> NodeView:
         """The node at one glance."""

@@ -271,10 +271,14 @@ class ToolView(msgspec.Struct, frozen=True):
     name: str
     description: str
     source: str
-    """``builtin``, or ``mcp:`` and the name of an MCP server."""
+    """``builtin``, ``folder`` for the tools folder, or ``mcp:`` and the name of an MCP server."""
     sandboxed: bool
     """False: it runs outside of the sandbox, with all that its server may do."""
     input_schema: dict[str, Any] = {}
+    calls: int = 0
+    """How often it was called since the node started."""
+    problem: str = ""
+    """Why it, or its newest version, cannot be called; empty when it can."""
 
 
 class ToolServerView(msgspec.Struct, frozen=True):

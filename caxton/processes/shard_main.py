@@ -31,6 +31,7 @@ from caxton.shard import Shard
 from caxton.storage.registry import AgentRecord, Registry
 from caxton.tools.catalog import ToolCatalog
 from caxton.tools.grant_audit import AuditQueue, GrantAudit
+from caxton.tools.tool_files import own_tools
 
 __all__ = ["make_registrar", "run_shard"]
 
@@ -83,7 +84,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
     def event(kind: str, subject: str, text: str) -> None:
         control.tell("event", kind, subject, text)
 
-    catalog = ToolCatalog.live(server_names(config))
+    catalog = ToolCatalog.live(server_names(config), own_tools(config))
     tools = ToolLink(layout, layout.identity(shard_name(number)), catalog)
     state = read_state(config, tools.questions)
 

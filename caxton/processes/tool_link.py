@@ -73,6 +73,8 @@ class ToolLink:
             elif isinstance(sentence, Notice) and sentence.name == "audit" and self.on_audit:
                 kind, subject, detail = sentence.value
                 self.on_audit(str(kind), str(subject), str(detail))
+            elif isinstance(sentence, Notice) and sentence.name == "tool_calls":
+                self._catalog.calls = msgspec.convert(sentence.value, dict[str, int])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             # It would come again and again, and hold up what is behind it.
             logger.error("dropped a frame of kind %d from %s: %s", kind, link.peer, error)
@@ -80,6 +82,7 @@ class ToolLink:
     def _take(self, notice: Notice) -> None:
         specs = specs_from(notice.value["tools"])
         servers = msgspec.convert(notice.value["servers"], tuple[ToolServerView, ...])
+        self._catalog.problems = msgspec.convert(notice.value["problems"], dict[str, str])
         sources = {spec.source for spec in specs} | set(self._catalog.sources)
         for source in sorted(sources - {BUILTIN_SOURCE}):
             self._catalog.put(source, [one for one in specs if one.source == source])

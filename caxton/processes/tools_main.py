@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors import ControlChannel, Link, LinkServer
 from caxton.agents.state import StateDesk, open_state
@@ -16,12 +16,14 @@ from caxton.errors import QueueFull
 from caxton.links.wire import Notice, Query, decode_payload
 from caxton.mcp.server_file import read_servers, server_names
 from caxton.observe.logs import start_logging
-from caxton.processes.layout import TOOLS, Layout, shard_name
+from caxton.processes.layout import GATEWAY, TOOLS, Layout, shard_name
 from caxton.processes.peers import answer, sender
 from caxton.tools.catalog import ToolCatalog
 from caxton.tools.desk import ToolDesk
+from caxton.tools.folder import ToolFolder
 from caxton.tools.grant_audit import GrantAudit
 from caxton.tools.runner import SandboxToolRunner
+from caxton.tools.tool_files import own_tools, tools_folder
 from sandbox import Questions
 from sandbox.services.answerer import host_services
 
@@ -35,6 +37,11 @@ logger = logging.getLogger("caxton.tools")
 KEEPER = shard_name(0)
 RECORDS = 10_000
 """Most records that wait for the keeper of the audit trail; the oldest go first."""
+LOAD_S: Final = 5.0
+"""How long the start waits for the tools folder."""
+
+CALLS_S: Final = 1.0
+"""How often the gateway is told how often tools were called."""
 
 
 class ToolService:
@@ -46,7 +53,7 @@ class ToolService:
     """
 
     def __init__(self, config: Config, event: Callable[[str, str, str], None]) -> None:
-        self.catalog = ToolCatalog.live(server_names(config))
+        self.catalog = ToolCatalog.live(server_names(config), own_tools(config))
         self.changed: Callable[[], None] = lambda: None
         """Called when tools or servers have changed."""
         self._config = config
@@ -62,9 +69,20 @@ class ToolService:
         questions = Questions(self.state, self._answerer, self._grants)
         self._runner = SandboxToolRunner(config, self.state, questions)
         self.desk = ToolDesk(self.catalog, self._runner)
+        self.folder = ToolFolder(
+            tools_folder(config),
+            self._runner.load,
+            self.catalog,
+            event,
+            self._tell,
+            self._runner.forget,
+        )
+        """The tools folder."""
+        self._loading: asyncio.Task[None] | None = None
 
     async def start(self, *, warm: bool = True) -> None:
-        """Begin to connect the servers, and start the workers unless they may wait."""
+        """Begin to connect the servers, read the tools folder, and start the workers unless they
+        may wait. What takes long to compile there comes later."""
         entries = read_servers(self._config)
         if entries:
             self._servers = await asyncio.to_thread(self._make_servers, entries)
@@ -72,6 +90,10 @@ class ToolService:
             self._servers.start()
         if warm:
             await self._runner.start()
+        self._loading = asyncio.get_running_loop().create_task(self.folder.sync())
+        await asyncio.wait({self._loading}, timeout=LOAD_S)
+        if self._config.watch:
+            self.folder.watch()
 
     def _make_servers(self, entries: Any) -> ServerSet:
         from caxton.mcp.servers import ServerSet
@@ -98,6 +120,10 @@ class ToolService:
         """End the servers and the workers."""
         if self._servers is not None:
             await self._servers.close()
+        await self.folder.close()
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading}, timeout=LOAD_S)
         await self._runner.close()
         await self._answerer.close()
         self.tell_counted()
@@ -113,6 +139,7 @@ class _Links:
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._records: deque[tuple[str, str, str]] = deque(maxlen=RECORDS)
         """What waits for the process that keeps the audit trail."""
+        self._counted = False
         service.changed = self._tell_all
         service.audit = self._audit
 
@@ -131,6 +158,15 @@ class _Links:
 
     async def _answer(self, link: Link, query: Query) -> None:
         sender(link)(await answer(query, self._service))
+        if query.name == "tool" and not self._counted:
+            self._counted = True
+            asyncio.get_running_loop().call_later(CALLS_S, self._tell_calls)
+
+    def _tell_calls(self) -> None:
+        self._counted = False
+        link = self._links.get(GATEWAY)
+        if link is not None:
+            self._tell(link, Notice("tool_calls", dict(self._service.catalog.calls)))
 
     def _audit(self, *record: str) -> None:
         """Tell the keeper of the audit trail; it is on shard 0. Sent again until it has it."""
@@ -146,20 +182,20 @@ class _Links:
             logger.warning("records for the audit trail wait: %s", error)
 
     def _tell_all(self) -> None:
-        news = self._service.desk.news()
+        news = Notice("tools", self._service.desk.news())
         for link in self._links.values():
             self._tell(link, news)
 
-    def _tell(self, link: Link, news: dict[str, Any]) -> None:
+    def _tell(self, link: Link, news: Notice) -> None:
         try:
-            sender(link)(Notice("tools", news))
+            sender(link)(news)
         except QueueFull as error:
             logger.warning("%s was not told of the tools: %s", link.peer, error)
 
     def on_up(self, link: Link, fresh: bool) -> None:
         """A process is there; it knows the shipped tools only."""
         self._links[link.peer] = link
-        self._tell(link, self._service.desk.news())
+        self._tell(link, Notice("tools", self._service.desk.news()))
 
     def on_down(self, link: Link) -> None:
         """A process is gone; its answers wait in the link."""

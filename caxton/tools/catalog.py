@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from caxton.errors import ToolFailed
+from caxton.views import ToolView
 
 __all__ = [
     "BUILTIN_SOURCE",
@@ -76,13 +77,24 @@ class ToolCatalog:
     Args:
         specs: tools that are there from the start; each belongs to the source it names.
         expected: names of MCP servers that are configured, connected or not.
+        own: names of the tools that lie in the tools folder, read or not.
     """
 
-    def __init__(self, specs: Iterable[ToolSpec] = (), expected: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        specs: Iterable[ToolSpec] = (),
+        expected: Iterable[str] = (),
+        own: Iterable[str] = (),
+    ) -> None:
         self._sources: dict[str, tuple[ToolSpec, ...]] = {}
         self._specs: dict[str, ToolSpec] = {}
         self._watchers: list[Callable[[], None]] = []
         self.expected = frozenset(expected)
+        self.calls: dict[str, int] = {}
+        """How often each tool was called since the node started."""
+        self.problems: dict[str, str] = {}
+        """Why a tool of the tools folder, or its newest version, cannot be called."""
+        self._own = frozenset(own)
         self.revision = 0
         """Grows with each change."""
         for spec in specs:
@@ -100,9 +112,9 @@ class ToolCatalog:
         return ToolCatalog.read(BUILTIN)
 
     @classmethod
-    def live(cls, expected: Iterable[str] = ()) -> ToolCatalog:
+    def live(cls, expected: Iterable[str] = (), own: Iterable[str] = ()) -> ToolCatalog:
         """A catalog of a process: the tools that come with Caxton, and room for others."""
-        return cls(cls.builtin().specs, expected)
+        return cls(cls.builtin().specs, expected, own)
 
     @classmethod
     def read(cls, folder: Path) -> ToolCatalog:
@@ -152,6 +164,19 @@ class ToolCatalog:
         """All tools."""
         return tuple(self._specs.values())
 
+    def views(self) -> list[ToolView]:
+        """All tools by name, and those of the tools folder that cannot be called."""
+        found = {
+            name: ToolView(
+                name, one.description, one.source, one.sandboxed, one.input_schema,
+                self.calls.get(name, 0), self.problems.get(name, ""),
+            )
+            for name, one in self._specs.items()
+        }  # fmt: skip
+        for name, problem in self.problems.items():
+            found.setdefault(name, ToolView(name, "", FOLDER_SOURCE, True, problem=problem))
+        return [found[name] for name in sorted(found)]
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all tools."""
@@ -180,13 +205,17 @@ class ToolCatalog:
         return tuple(found.values()), missing
 
     def may_come(self, name: str) -> bool:
-        """Whether ``name`` is of an MCP server that is configured."""
+        """Whether ``name`` is of an MCP server that is configured, or of the tools folder."""
+        if any(name == one or name.startswith(f"{one}_") for one in self._own):
+            return True
         return name.removeprefix("mcp__").partition("__")[0] in self.expected
 
     def why_unavailable(self, name: str) -> str:
         """Why a tool cannot be called, in words; empty when it can."""
         if self.get(name) is not None or self.of_server(name):
             return ""
+        if name in self.problems:
+            return self.problems[name][:200]
         base = name.partition("(")[0]
         if base == "Bash":
             return "shells are never run, tools live in a sandbox"

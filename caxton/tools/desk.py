@@ -50,6 +50,8 @@ class ToolDesk:
         owner: str = "",
     ) -> ToolResult:
         """Run ``tool``. What its source cannot do is a result too."""
+        calls = self.catalog.calls
+        calls[tool.name] = calls.get(tool.name, 0) + 1
         runner: ToolRunner | None = self._runner
         if tool.source.startswith(MCP_SOURCE):
             runner = self._servers
@@ -80,4 +82,8 @@ class ToolDesk:
     def news(self) -> dict[str, Any]:
         """What a process that has the shipped tools needs to know besides, as plain values."""
         others = [one for one in self.catalog.specs if one.source != BUILTIN_SOURCE]
-        return {"tools": specs_to(others), "servers": msgspec.to_builtins(self.servers())}
+        return {
+            "tools": specs_to(others),
+            "servers": msgspec.to_builtins(self.servers()),
+            "problems": dict(self.catalog.problems),
+        }

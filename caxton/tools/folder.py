@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
@@ -21,10 +21,7 @@ from caxton.tools.catalog import BUILTIN_SOURCE, FOLDER_SOURCE, ToolCatalog
 from caxton.tools.loading import LoadedTool
 from caxton.tools.tool_files import ToolFiles, find_tools, stamp
 
-if TYPE_CHECKING:
-    from caxton.config import Config
-
-__all__ = ["FOLDER_SOURCE", "ToolFolder", "tools_folder"]
+__all__ = ["ToolFolder"]
 
 logger = logging.getLogger("caxton.tools")
 
@@ -40,11 +37,6 @@ WATCHED: Final = frozenset({"tool.json", "policy.yaml"})
 
 Load = Callable[[ToolFiles], Awaitable[tuple[LoadedTool, ...]]]
 Stamp = tuple[tuple[str, int, int], ...]
-
-
-def tools_folder(config: Config) -> Path:
-    """Where a node of this configuration has its tools; it need not exist."""
-    return config.workspace / config.tools_folder
 
 
 class ToolFolder:
@@ -83,8 +75,6 @@ class ToolFolder:
         self._timer: asyncio.TimerHandle | None = None
         self._rescan: asyncio.TimerHandle | None = None
         self._observer: Any = None
-        self.problems: dict[str, str] = {}
-        """Why a tool of the folder, or its newest version, cannot be called, by name."""
 
     @property
     def loaded(self) -> tuple[LoadedTool, ...]:
@@ -121,7 +111,7 @@ class ToolFolder:
 
     def _gone(self, name: str) -> None:
         self._stamps.pop(name, None)
-        self.problems.pop(name, None)
+        self._catalog.problems.pop(name, None)
         if self._tools.pop(name, None) is not None:
             self._event("tool.removed", name, f"{self._folder / name} is gone")
 
@@ -135,14 +125,14 @@ class ToolFolder:
         except ToolInvalid as error:
             self._stamps[name] = seen
             reason = str(error.fields["reason"])
-            if self.problems.get(name) != reason:
-                self.problems[name] = reason
+            if self._catalog.problems.get(name) != reason:
+                self._catalog.problems[name] = reason
                 still = "; the version before goes on" if known else ""
                 logger.error("tool not taken: %s: %s%s", name, reason, still)
                 self._event("tool.load_failed", name, f"{reason}{still}")
             return
         self._stamps[name] = seen
-        self.problems.pop(name, None)
+        self._catalog.problems.pop(name, None)
         self._tools[name] = tools
         if known is None or _fingerprint(known) != _fingerprint(tools):
             kind = "tool.loaded" if known is None else "tool.reloaded"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ from caxton.tools.tool_files import (
     parse_description,
 )
 from sandbox import CompileLimits, Limits, Module, Sandbox, SandboxError
+from sandbox.components.functions import is_fixed_world
 from sandbox.module import Kind
 from sandbox.policy import Policy, PolicyError
 
@@ -30,6 +32,9 @@ ASKING: Final = Limits.for_command(fuel=1_000_000_000, memory_bytes=128 * MIB)
 """For asking a module what it is."""
 
 DESCRIBE: Final = "--describe"
+
+NAME_CHARACTERS: Final = 64
+"""Longest name of a tool that clients of MCP and models take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +105,34 @@ async def load_tool(sandbox: Sandbox, files: ToolFiles) -> tuple[LoadedTool, ...
             tool=files.name, reason="it imports caxton.send, which is for agents; a tool answers"
         )
     about = await asyncio.to_thread(_from_file, files)
+    if module.kind is Kind.COMPONENT and not is_fixed_world(module.functions):
+        return _functions(files, module, about, policy)
     if about is None:
         about = await _asked(sandbox, files, module)
     return (LoadedTool(files, module, about, policy),)
+
+
+def _functions(
+    files: ToolFiles, module: Module, about: Description | None, policy: str
+) -> tuple[LoadedTool, ...]:
+    """A tool for each function of a component, as ``NAME_FUNCTION``, by its types."""
+    if about is not None:
+        raise ToolInvalid(
+            tool=files.name,
+            reason="tool.json is for a tool that has no types of its own; the functions of this "
+            "component describe themselves, so take it away",
+        )
+    found = []
+    for one in module.functions:
+        if not one.refused:
+            text = one.docs or f"{one} of {files.name}"
+            name = f"{files.name}_{one.tool_name}"[:NAME_CHARACTERS]
+            described = Description(name, text, one.arguments_schema())
+            found.append(LoadedTool(files, module, described, policy, one.export))
+    if not found:
+        why = "; ".join(map(str, module.functions)) or "it exports none"
+        raise ToolInvalid(tool=files.name, reason=f"no function can be called: {why}")
+    return tuple(found)
 
 
 def _from_file(files: ToolFiles) -> Description | None:
@@ -128,6 +158,8 @@ def _policy(files: ToolFiles) -> str:
 
 async def _asked(sandbox: Sandbox, files: ToolFiles, module: Module) -> Description:
     """What a module says of itself."""
+    if module.kind is Kind.COMPONENT:
+        return await _describe(sandbox, files, module)
     if module.kind is not Kind.WASI_COMMAND:
         raise ToolInvalid(
             tool=files.name,
@@ -145,3 +177,13 @@ async def _asked(sandbox: Sandbox, files: ToolFiles, module: Module) -> Descript
             f"{result.exit_code}); put a tool.json beside it, in {files.name}/",
         )
     return parse_description(result.stdout, files.name, DESCRIBE)
+
+
+async def _describe(sandbox: Sandbox, files: ToolFiles, module: Module) -> Description:
+    """What a component of the world ``caxton:tool`` says of itself."""
+    try:
+        result = await sandbox.call_component(module, "describe", b"{}", Limits.for_component())
+        text = json.loads(result.data)
+    except (SandboxError, ValueError) as error:
+        raise ToolInvalid(tool=files.name, reason=f"describe: {error}") from error
+    return parse_description(str(text).encode(), files.name, "describe")

@@ -12,9 +12,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from caxton.errors import ToolInvalid
+
+if TYPE_CHECKING:
+    from caxton.config import Config
 
 __all__ = [
     "Description",
@@ -22,8 +25,10 @@ __all__ = [
     "check_name",
     "files_of",
     "find_tools",
+    "own_tools",
     "parse_description",
     "stamp",
+    "tools_folder",
 ]
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -129,6 +134,20 @@ def find_tools(folder: Path) -> list[ToolFiles]:
     return list(found.values())
 
 
+def tools_folder(config: Config) -> Path:
+    """Where a node of this configuration has its tools; it need not exist."""
+    return config.workspace / config.tools_folder
+
+
+def own_tools(config: Config) -> tuple[str, ...]:
+    """The names in the tools folder of a node as it is now; none when it is not readable."""
+    try:
+        return tuple(files.name for files in find_tools(tools_folder(config)))
+    except OSError:
+        # The tools process looks there too, and says what is wrong.
+        return ()
+
+
 def _is_tool(folder: Path) -> bool:
     """Whether it has a module or a description; other folders are nobody's business."""
     names = (f"{folder.name}.wasm", "tool.json", "policy.yaml")
@@ -161,7 +180,7 @@ def parse_description(data: bytes, name: str, where: str) -> Description:
     Raises:
         ToolInvalid: it is no description; it says which field and why.
     """
-    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # has no stubs
+    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
 
     if len(data) > DESCRIPTION_BYTES:

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from sandbox import Grants, Level, Limits, LogLine, Module, Sandbox
+from sandbox.components.functions import is_fixed_world
 from sandbox.module import Kind
 
 __all__ = ["ToolRun", "default_limits", "error_of", "run_tool"]
@@ -37,6 +38,8 @@ class ToolRun:
 
 def default_limits(kind: Kind) -> Limits:
     """What one call of a tool may use when its policy does not say."""
+    if kind is Kind.COMPONENT:
+        return Limits.for_component()
     return Limits() if kind is Kind.CORE_AGENT else Limits.for_command()
 
 
@@ -67,6 +70,8 @@ async def run_tool(
     """
     if module.kind is Kind.WASI_COMMAND:
         return await _command(sandbox, module, arguments, limits, grants, owner)
+    if module.kind is Kind.COMPONENT:
+        return await _component(sandbox, module, arguments, limits, grants, function, owner)
     return await _agent(sandbox, module, arguments, limits, grants)
 
 
@@ -87,6 +92,38 @@ async def _command(
         result.logs,
         result.logs_dropped,
         result.written,
+    )
+
+
+async def _component(
+    sandbox: Sandbox,
+    module: Module,
+    arguments: bytes,
+    limits: Limits,
+    grants: Grants,
+    function: str,
+    owner: str,
+) -> ToolRun:
+    fixed = is_fixed_world(module.functions)
+    if fixed:
+        function = "call"
+        (name, _), *_ = next(one.params for one in module.functions if one.export == function)
+        arguments = orjson.dumps({name: arguments.decode()})
+    result = await sandbox.call_component(module, function, arguments, limits, grants, owner=owner)
+    text = result.data.decode()
+    if fixed or result.failed:
+        # A text is what the tool said, not JSON of it.
+        said = orjson.loads(text)
+        text = said if isinstance(said, str) else text
+    return ToolRun(
+        not result.failed,
+        text,
+        result.fuel_used,
+        result.wall_ms,
+        stderr=result.printed.decode("utf-8", "replace").strip(),
+        logs=result.logs,
+        logs_dropped=result.logs_dropped,
+        written=result.written,
     )
 
 

@@ -48,7 +48,7 @@ def _files(name: str, config: Callable[[], Config]) -> ToolFiles:
     shipped = ToolCatalog.builtin().get(name)
     if shipped is not None:
         return files_of(shipped.module)
-    from caxton.tools.folder import tools_folder
+    from caxton.tools.tool_files import tools_folder
 
     there = {files.name: files for files in find_tools(tools_folder(config()))}
     for known, files in there.items():

@@ -90,9 +90,8 @@ def _of_node(invocation: Invocation) -> list[ListedTool]:
 
 async def _local(invocation: Invocation, folder: Path | None) -> list[ListedTool]:
     from caxton.errors import ToolInvalid
-    from caxton.tools.catalog import ToolCatalog
-    from caxton.tools.folder import FOLDER_SOURCE, tools_folder
-    from caxton.tools.tool_files import find_tools
+    from caxton.tools.catalog import FOLDER_SOURCE, ToolCatalog
+    from caxton.tools.tool_files import find_tools, tools_folder
     from caxton.tools.workbench import Workbench, cache_folder
 
     shipped = ToolCatalog.builtin()
