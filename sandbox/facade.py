@@ -203,10 +203,9 @@ class Sandbox:
         if self._threads is None:
             self._threads = GuestThreads(AGENT_THREADS)
         ask = self._questions.inline(grants)
-        opening = self._threads.submit(
+        instance = await self._threads.call(
             lambda: self._loaded_engine().open_agent(module.artifact, limits, ask=ask)
         )
-        instance = await asyncio.wrap_future(opening)
         return InlineGuest(instance, self._threads, self._forget)
 
     async def _open_outside(self, module: Module, limits: Limits, grants: Grants) -> ProcessGuest:

@@ -6,7 +6,6 @@ Only for modules whose imports are all the sandbox's own non-blocking host funct
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from sandbox.engine import AgentInstance, GuestReply
@@ -43,7 +42,7 @@ class InlineGuest:
             raise SandboxError(
                 Reason.INSTANCE_DEAD, "the sandbox of this guest is closed", cause="it was closed"
             )
-        return await asyncio.wrap_future(self._threads.submit(lambda: self._instance.call(data)))
+        return await self._threads.call(self._instance.call, data)
 
     async def close(self) -> None:
         """Free the guest's memory, after a call in flight. May be called again."""
@@ -52,4 +51,4 @@ class InlineGuest:
             return
         closed()
         if not self._threads.closed:
-            await asyncio.wrap_future(self._threads.submit(self._instance.close))
+            await self._threads.call(self._instance.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,9 @@ AGENT_EXPORTS: Final[dict[str, str]] = {
     "handle_message": "func(i32,i32)->(i64)",
 }
 """What an agent module must export."""
+
+COMMAND_EXPORTS: Final[dict[str, str]] = {"_start": "func()->()", "memory": "memory"}
+"""What a command must export."""
 
 AGENT_OPTIONAL_EXPORTS: Final[dict[str, str]] = {
     "dealloc": "func(i32,i32)->()",
@@ -181,16 +185,11 @@ def exported(module: Module, function: str) -> Function:
 def _check_command(imports: tuple[Import, ...], exports: dict[str, str]) -> None:
     for item in imports:
         _check_import(item, agent=False)
-    for name, wanted in (("_start", "func()->()"), ("memory", "memory")):
-        _require(exports, name, wanted)
+    require(exports, COMMAND_EXPORTS)
 
 
 def _check_agent(imports: tuple[Import, ...], exports: dict[str, str]) -> None:
-    for name, wanted in AGENT_EXPORTS.items():
-        _require(exports, name, wanted)
-    for name, wanted in AGENT_OPTIONAL_EXPORTS.items():
-        if name in exports:
-            _require(exports, name, wanted)
+    require_agent(exports)
     for item in imports:
         _check_import(item, agent=True)
 
@@ -209,17 +208,26 @@ def _check_import(item: Import, *, agent: bool) -> None:
         raise _ungranted(item, f"its type must be {known.type}")
 
 
-def _require(exports: dict[str, str], name: str, wanted: str) -> None:
-    given = exports.get(name)
-    if given != wanted:
-        raise SandboxError(
-            Reason.MISSING_EXPORT,
-            f"the module must export {name} as {wanted}, it has {given or 'no such export'}; "
-            "an agent exports memory, alloc and handle_message, a command _start and memory",
-            export=name,
-            wanted=wanted,
-            given=given or "",
-        )
+def require_agent(exports: Mapping[str, str]) -> None:
+    """Refuse exports (names to types) that are not an agent's (``missing_export``)."""
+    require(exports, AGENT_EXPORTS)
+    optional = AGENT_OPTIONAL_EXPORTS.items()
+    require(exports, {name: wanted for name, wanted in optional if name in exports})
+
+
+def require(exports: Mapping[str, str], all_of: Mapping[str, str]) -> None:
+    """Refuse exports (names to types) in which one is missing or of another type."""
+    for name, wanted in all_of.items():
+        given = exports.get(name)
+        if given != wanted:
+            raise SandboxError(
+                Reason.MISSING_EXPORT,
+                f"the module must export {name} as {wanted}, it has {given or 'no such export'}; "
+                "an agent exports memory, alloc and handle_message, a command _start and memory",
+                export=name,
+                wanted=wanted,
+                given=given or "",
+            )
 
 
 def _ungranted(item: Import, rule: str) -> SandboxError:

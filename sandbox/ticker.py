@@ -43,6 +43,14 @@ class Ticker:
         When ``give_up`` becomes true, every epoch up to the longest deadline passes at once.
         That stops whatever runs on the engine: only for engines with one call at a time.
         """
+        self.begin(give_up)
+        try:
+            yield
+        finally:
+            self.end()
+
+    def begin(self, give_up: Callable[[], bool] | None = None) -> None:
+        """Keep time from here on, until ``end``. See ``running``."""
         with self._lock:
             self._in_flight += 1
             self._give_up = give_up
@@ -51,13 +59,13 @@ class Ticker:
                     target=self._run, name="sandbox-ticker", daemon=True
                 )
                 self._thread.start()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._in_flight -= 1
-                self._give_up = None
-                self._idle_since = time.monotonic()
+
+    def end(self) -> None:
+        """One call less is in flight."""
+        with self._lock:
+            self._in_flight -= 1
+            self._give_up = None
+            self._idle_since = time.monotonic()
 
     @property
     def alive(self) -> bool:

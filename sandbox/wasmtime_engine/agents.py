@@ -5,18 +5,15 @@ from __future__ import annotations
 import threading
 from functools import partial
 from pathlib import Path
-from typing import cast
-
-import wasmtime
 
 from sandbox.engine import GuestReply
 from sandbox.errors import Reason, SandboxError
 from sandbox.grants import Grants
 from sandbox.host import check_message, exchange
 from sandbox.limits import Limits
+from sandbox.module import require_agent
 from sandbox.services.request import Ask, nobody
 from sandbox.wasmtime_engine.commands import agent_wasi
-from sandbox.wasmtime_engine.config import Memory
 from sandbox.wasmtime_engine.platform import Platform, Run, instantiate
 
 
@@ -39,23 +36,21 @@ class WasmtimeAgent:
         self._store = platform.store(limits)
         if grants is not None:
             self._store.set_wasi(agent_wasi(grants))
-        prepared = platform.prepared(artifact)
         try:
+            loaded = platform.prepared(artifact)
+            require_agent(loaded.exports)
             with platform.run(self._store, limits, ask):
-                instance = instantiate(prepared, self._store, limits)
-                exports = instance.exports(self._store)
-                initialize = exports.get("_initialize")
-                if isinstance(initialize, wasmtime.Func):
-                    initialize(self._store)
+                exports = instantiate(loaded, self._store, limits)
+                initialize = exports.function("_initialize")
+                if initialize is not None:
+                    initialize()
         except SandboxError:
             self._store.close()
             raise
-        alloc = partial(cast("wasmtime.Func", exports["alloc"]), self._store)
-        handle = partial(cast("wasmtime.Func", exports["handle_message"]), self._store)
-        free = exports.get("dealloc")
-        dealloc = partial(free, self._store) if isinstance(free, wasmtime.Func) else None
-        memory = Memory(self._store, cast("wasmtime.Memory", exports["memory"]))
-        self._exchange = partial(exchange, memory, alloc, handle, dealloc, limits=limits)
+        alloc, handle, dealloc = map(exports.function, ("alloc", "handle_message", "dealloc"))
+        if alloc is None or handle is None:  # ``require_agent`` has seen them
+            raise LookupError("alloc or handle_message")
+        self._exchange = partial(exchange, exports.memory(), alloc, handle, dealloc, limits=limits)
 
     def call(self, data: bytes) -> GuestReply:
         """Deliver one message and take the reply. See ``AgentInstance``."""

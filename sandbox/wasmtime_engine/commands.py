@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import wasmtime
 
@@ -11,9 +10,10 @@ from sandbox.engine import CommandResult
 from sandbox.grants import Grants
 from sandbox.host import check_message, check_output
 from sandbox.limits import Limits
+from sandbox.module import COMMAND_EXPORTS, require
 from sandbox.services.request import Ask, nobody
 from sandbox.wasi_streams import StreamFile
-from sandbox.wasmtime_engine.platform import Platform, instantiate
+from sandbox.wasmtime_engine.platform import Loaded, Platform, instantiate
 
 
 def run_command(
@@ -27,7 +27,8 @@ def run_command(
 ) -> CommandResult:
     """Run a command in a fresh instance. One at a time on a platform: see ``Ticker.running``."""
     check_message("standard input", stdin, limits)
-    prepared = platform.prepared(artifact)
+    loaded = platform.prepared(artifact)
+    require(loaded.exports, COMMAND_EXPORTS)
     with (
         StreamFile(stdin) as source,
         StreamFile() as stdout,
@@ -38,7 +39,7 @@ def run_command(
         try:
             flood = stdout.longer_than(limits.stdout_bytes)
             with platform.run(store, limits, ask, flood) as run:
-                code = _start(prepared, store, limits)
+                code = _start(loaded, store, limits)
         finally:
             # Said first: a flood also runs out of fuel or time, but this is its cause.
             check_output(stdout.size(), limits)
@@ -79,10 +80,11 @@ def grant(wasi: wasmtime.WasiConfig, grants: Grants) -> None:
         wasi.preopen_dir(str(folder.host), folder.guest, folder.write)
 
 
-def _start(prepared: wasmtime.InstancePre, store: wasmtime.Store, limits: Limits) -> int:
+def _start(loaded: Loaded, store: wasmtime.Store, limits: Limits) -> int:
     try:
-        instance = instantiate(prepared, store, limits)
-        cast("wasmtime.Func", instance.exports(store)["_start"])(store)
+        start = instantiate(loaded, store, limits).function("_start")
+        if start is not None:
+            start()
     except wasmtime.ExitTrap as ended:
         return ended.code
     return 0

@@ -5,8 +5,7 @@ Feature flags are constants here and never come from a user: some combinations a
 
 from __future__ import annotations
 
-import ctypes
-from typing import Any, Final
+from typing import Final
 
 import wasmtime
 
@@ -66,32 +65,3 @@ def describe(kind: object) -> str:
     if isinstance(kind, wasmtime.MemoryType):
         return "memory"
     return "table" if isinstance(kind, wasmtime.TableType) else "global"
-
-
-def func_type(params: int, *results: str) -> wasmtime.FuncType:
-    """The type of a function of ``params`` i32 parameters."""
-    kinds = {"i32": wasmtime.ValType.i32, "i64": wasmtime.ValType.i64}
-    return wasmtime.FuncType([kinds["i32"]()] * params, [kinds[name]() for name in results])
-
-
-class Memory:
-    """A guest's memory through its own address; ranges are checked by the callers."""
-
-    def __init__(self, store: Any, memory: wasmtime.Memory) -> None:
-        self._store = store
-        self._memory = memory
-
-    def size(self) -> int:
-        """See ``GuestMemory``."""
-        return self._memory.data_len(self._store)
-
-    def read(self, start: int, length: int) -> bytes:
-        """See ``GuestMemory``."""
-        return ctypes.string_at(self._address() + start, length)
-
-    def write(self, start: int, data: bytes) -> None:
-        """See ``GuestMemory``."""
-        ctypes.memmove(self._address() + start, data, len(data))
-
-    def _address(self) -> int:
-        return ctypes.addressof(self._memory.data_ptr(self._store).contents)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from types import TracebackType
+from typing import Any, Final, Self
 
 import wasmtime
 from wasmtime import Trap, TrapCode, WasmtimeError
@@ -17,21 +18,44 @@ from wasmtime import Trap, TrapCode, WasmtimeError
 from sandbox.abi import FUNCTIONS, WASI, Level
 from sandbox.engine import load_failed
 from sandbox.errors import Reason, SandboxError
-from sandbox.host import U32, HostAbort, HostCalls, host_failed, out_of_fuel, timed_out, trapped
+from sandbox.host import (
+    U32,
+    GuestMemory,
+    HostAbort,
+    HostCalls,
+    host_failed,
+    out_of_fuel,
+    timed_out,
+    trapped,
+)
 from sandbox.limits import Limits
 from sandbox.services.request import Ask, nobody
 from sandbox.ticker import Ticker, ticks
 from sandbox.wasi_poll import poll_oneoff
-from sandbox.wasmtime_engine.config import Memory, config_of, func_type
+from sandbox.wasmtime_engine.calls import Exports, calls
+from sandbox.wasmtime_engine.config import config_of, describe
 
 LOADED_MODULES: Final = 32
 """Most modules an engine keeps loaded; the least recently used goes first."""
 
 
 class Run:
-    """One call into a guest: its store, budgets and what its host functions did."""
+    """One call into a guest: its store, budgets and what its host functions did.
 
-    def __init__(self, store: wasmtime.Store, limits: Limits, ask: Ask = nobody) -> None:
+    A context: this thread's current call in it, with the clock going; errors of the engine come
+    out classified.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        store: wasmtime.Store,
+        limits: Limits,
+        ask: Ask = nobody,
+        give_up: Callable[[], bool] | None = None,
+    ) -> None:
+        self._platform = platform
+        self._give_up = give_up
         self.store = store
         self.limits = limits
         self.started = time.monotonic()
@@ -40,6 +64,23 @@ class Run:
         self.trapped = False
         store.set_fuel(limits.fuel)
         store.set_epoch_deadline(ticks(limits.wall_ms))
+
+    def __enter__(self) -> Self:
+        self._platform.current.run = self
+        self._platform.ticker.begin(self._give_up)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._platform.current.run = None
+        self._platform.ticker.end()
+        if isinstance(error, Trap | WasmtimeError | HostAbort):
+            self.trapped = True
+            raise self.error(error) from None
 
     def charge(self, cost: int) -> bool:
         """See ``Meter``."""
@@ -81,6 +122,14 @@ HostFunction = Callable[[Run], Callable[..., Any]]
 """Picks the work of a host function out of the call it belongs to."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A module with its imports resolved, and the types of its exports as ``describe`` writes."""
+
+    prepared: wasmtime.InstancePre
+    exports: Mapping[str, str]
+
+
 class Platform:
     """An engine of one stack size and one level, with its loaded modules.
 
@@ -90,39 +139,33 @@ class Platform:
     def __init__(self, stack_bytes: int, level: Level) -> None:
         self.engine = wasmtime.Engine(config_of(stack_bytes))
         self.ticker = Ticker(self.engine.increment_epoch)
-        self._current = threading.local()
+        self.current = threading.local()
         self._lock = threading.Lock()
-        self._loaded: OrderedDict[Path, wasmtime.InstancePre] = OrderedDict()
+        self._loaded: OrderedDict[Path, Loaded] = OrderedDict()
+        self._host_functions: list[object] = []
         self._linker = self._link(wasi=level is Level.PROCESS)
 
-    @contextmanager
     def run(
         self,
         store: wasmtime.Store,
         limits: Limits,
         ask: Ask = nobody,
         give_up: Callable[[], bool] | None = None,
-    ) -> Iterator[Run]:
-        """Budgets, clock and this thread's current call; errors come out classified."""
-        run = Run(store, limits, ask)
-        self._current.run = run
-        try:
-            with self.ticker.running(give_up):
-                yield run
-        except (Trap, WasmtimeError, HostAbort) as raised:
-            run.trapped = True
-            raise run.error(raised) from None
-        finally:
-            self._current.run = None
+    ) -> Run:
+        """One call into a guest, to be entered. ``give_up``: see ``Ticker.running``."""
+        return Run(self, store, limits, ask, give_up)
 
-    def prepared(self, artifact: Path) -> wasmtime.InstancePre:
-        """The module with its imports resolved; loads the artifact at first use."""
+    def prepared(self, artifact: Path) -> Loaded:
+        """The module of an artifact; loads it at first use."""
         with self._lock:
             found = self._loaded.get(artifact)
             if found is None:
                 try:
                     module = wasmtime.Module.deserialize_file(self.engine, str(artifact))
-                    found = self._linker.instantiate_pre(module)
+                    found = Loaded(
+                        self._linker.instantiate_pre(module),
+                        {export.name: describe(export.type) for export in module.exports},
+                    )
                 except WasmtimeError as error:
                     raise load_failed(artifact, str(error).splitlines()[0]) from None
                 self._loaded[artifact] = found
@@ -133,7 +176,7 @@ class Platform:
 
     def store(self, limits: Limits) -> wasmtime.Store:
         """A fresh store for one instance, with its limits."""
-        store = wasmtime.Store(self.engine)
+        store = calls().store(self.engine)
         store.set_limits(
             memory_size=limits.memory_bytes,
             table_elements=limits.table_elements,
@@ -150,43 +193,41 @@ class Platform:
             linker.allow_shadowing = True
         define = self._definer(linker)
         if wasi:
-            define(WASI, "poll_oneoff", func_type(4, "i32"), lambda run: partial(_poll, run))
+            define(WASI, "poll_oneoff", 4, "i32", lambda run: partial(_poll, run))
         for item in FUNCTIONS:
             if wasi or item.level is Level.INLINE:
-                results = (item.result,) if item.result else ()
                 work = partial(_of_host, name=item.name)
-                define(item.module, item.name, func_type(item.params, *results), work)
+                define(item.module, item.name, item.params, item.result, work)
         return linker
 
     def _definer(
         self, linker: wasmtime.Linker
-    ) -> Callable[[str, str, wasmtime.FuncType, HostFunction], None]:
-        def define(module: str, name: str, kind: wasmtime.FuncType, work: HostFunction) -> None:
-            def called(caller: wasmtime.Caller, *numbers: int) -> Any:
-                run: Run = self._current.run
+    ) -> Callable[[str, str, int, str, HostFunction], None]:
+        def define(module: str, name: str, params: int, result: str, work: HostFunction) -> None:
+            def called(memory: GuestMemory, *numbers: int) -> Any:
+                run: Run = self.current.run
                 try:
-                    memory = Memory(caller, cast("wasmtime.Memory", caller["memory"]))
                     return work(run)(memory, *numbers)
                 except HostAbort:
                     raise
                 except Exception as error:
                     raise run.host.fail(host_failed(f"{module}.{name}", error)) from error
 
-            linker.define_func(module, name, kind, called, access_caller=True)
+            kept = calls().define(linker, module, name, params, result, called)
+            self._host_functions.append(kept)
 
         return define
 
 
 def _of_host(run: Run, *, name: str) -> Callable[..., Any]:
-    return cast("Callable[..., Any]", getattr(run.host, name))
+    work: Callable[..., Any] = getattr(run.host, name)
+    return work
 
 
-def instantiate(
-    prepared: wasmtime.InstancePre, store: wasmtime.Store, limits: Limits
-) -> wasmtime.Instance:
+def instantiate(loaded: Loaded, store: wasmtime.Store, limits: Limits) -> Exports:
     """Instantiate; what is refused without a trap declares more than its limits."""
     try:
-        return prepared.instantiate(store)
+        return calls().instantiate(loaded.prepared, store)
     except wasmtime.ExitTrap:
         raise
     except WasmtimeError as error:
@@ -202,7 +243,7 @@ def instantiate(
         ) from None
 
 
-def _poll(run: Run, memory: Memory, *numbers: int) -> int:
+def _poll(run: Run, memory: GuestMemory, *numbers: int) -> int:
     errno = poll_oneoff(memory, *(n & U32 for n in numbers), deadline=run.deadline)
     if errno is None:
         raise run.host.fail(timed_out(run.limits))

@@ -294,7 +294,7 @@ async def test_nonsense_from_a_worker_is_an_error(
     async def exchange(*_: object) -> tuple[dict[str, object], bytes]:
         return header, b""
 
-    monkeypatch.setattr("sandbox.pool.Worker.exchange", exchange)
+    monkeypatch.setattr("sandbox.pool.WorkerProcess.exchange", exchange)
     with pytest.raises(SandboxError) as failed:
         await sandbox.run_command(module)
     assert failed.value.reason is Reason.KILLED
