@@ -22,10 +22,12 @@ BODY_BYTES: Final = 40 * 1024 * 1024
 
 Header = dict[str, Any]
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def pack(header: Header, body: bytes = b"") -> bytes:
     """A whole frame. Raises ``SandboxError`` (``message_too_large``) over the frame's limits."""
-    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded = _encode(header).encode()
     check_lengths(len(encoded), len(body))
     return PREFIX.pack(len(encoded), len(body)) + encoded + body
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from sandbox.errors import InvalidSetting
@@ -31,6 +32,9 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
     "answer_bytes": (0, 32 * MIB),
     "kv_bytes": (0, 32 * MIB),
 }
+
+
+_values: Final = attrgetter(*_RANGES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +98,10 @@ class Limits:
     """Most bytes of keys and values one call may write. 0 to 32 MiB; default 1 MiB."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            low, high = _RANGES[field.name]
+        # Made anew in a worker with each call, so the fields are not looked up one by one.
+        for value, (name, (low, high)) in zip(_values(self), _RANGES.items(), strict=True):
             if type(value) is not int or not low <= value <= high:
-                raise InvalidSetting(field.name, value, f"an integer from {low} to {high}")
+                raise InvalidSetting(name, value, f"an integer from {low} to {high}")
         if self.stack_bytes not in _STACKS:
             raise InvalidSetting(
                 "stack_bytes", self.stack_bytes, f"one of {', '.join(map(str, _STACKS))}"
@@ -126,4 +129,4 @@ class Limits:
 
     def as_dict(self) -> dict[str, int]:
         """The fields by name, for a frame to a worker."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return dict(zip(_RANGES, _values(self), strict=True))

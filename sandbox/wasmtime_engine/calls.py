@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from typing import Any, Protocol, cast
 
 import wasmtime
 
 from sandbox.host import GuestMemory
+from sandbox.wasi_streams import StreamFile
 
 __all__ = ["Calls", "Exports", "HostWork", "Memory", "PlainCalls", "calls"]
 
@@ -58,6 +60,10 @@ class Calls(Protocol):
         ``do`` records its own failures and raises to make the guest trap. What this gives must live
         as long as the linker and all instances made with it.
         """
+        ...
+
+    def input(self, wasi: wasmtime.WasiConfig, data: bytes) -> AbstractContextManager[object]:
+        """Make ``data`` the standard input; the configuration is used inside the context."""
         ...
 
     def instantiate(self, prepared: wasmtime.InstancePre, store: wasmtime.Store) -> Exports:
@@ -129,6 +135,12 @@ class PlainCalls:
         kind = function_type(params, result)
         linker.define_func(module, name, kind, called, access_caller=True)
         return called
+
+    def input(self, wasi: wasmtime.WasiConfig, data: bytes) -> AbstractContextManager[object]:
+        """See ``Calls``."""
+        stream = StreamFile(data)
+        wasi.stdin_file = stream.path
+        return stream
 
     def instantiate(self, prepared: wasmtime.InstancePre, store: wasmtime.Store) -> Exports:
         """See ``Calls``."""

@@ -13,6 +13,7 @@ from sandbox.limits import Limits
 from sandbox.module import COMMAND_EXPORTS, require
 from sandbox.services.request import Ask, nobody
 from sandbox.wasi_streams import StreamFile
+from sandbox.wasmtime_engine.calls import calls
 from sandbox.wasmtime_engine.platform import Loaded, Platform, instantiate
 
 
@@ -29,13 +30,16 @@ def run_command(
     check_message("standard input", stdin, limits)
     loaded = platform.prepared(artifact)
     require(loaded.exports, COMMAND_EXPORTS)
+    wasi = _wasi(args)
     with (
-        StreamFile(stdin) as source,
+        calls().input(wasi, stdin),
         StreamFile() as stdout,
         StreamFile() as stderr,
         platform.store(limits) as store,
     ):
-        store.set_wasi(_wasi((source, stdout, stderr), grants, args))
+        wasi.stdout_file, wasi.stderr_file = stdout.path, stderr.path
+        grant(wasi, grants)
+        store.set_wasi(wasi)
         try:
             flood = stdout.longer_than(limits.stdout_bytes)
             with platform.run(store, limits, ask, flood) as run:
@@ -63,13 +67,9 @@ def agent_wasi(grants: Grants) -> wasmtime.WasiConfig:
     return wasi
 
 
-def _wasi(
-    streams: tuple[StreamFile, StreamFile, StreamFile], grants: Grants, args: tuple[str, ...]
-) -> wasmtime.WasiConfig:
+def _wasi(args: tuple[str, ...]) -> wasmtime.WasiConfig:
     wasi = wasmtime.WasiConfig()
     wasi.argv = ["tool", *args]
-    wasi.stdin_file, wasi.stdout_file, wasi.stderr_file = (item.path for item in streams)
-    grant(wasi, grants)
     return wasi
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from ctypes import POINTER, addressof, c_bool, c_char_p, c_size_t, c_uint64, c_void_p
 from importlib import metadata
 from typing import Any, Final, cast
@@ -62,6 +63,10 @@ _call = _bind(_long, "func_call_unchecked", c_void_p, c_void_p, c_void_p, c_void
               c_void_p)  # fmt: skip
 _instantiate = _bind(_long, "instance_pre_instantiate", c_void_p, c_void_p, c_void_p, c_void_p,
                      c_void_p)  # fmt: skip
+_new_bytes = _short.wasm_byte_vec_new
+_new_bytes.restype, _new_bytes.argtypes = None, (c_void_p, c_size_t, c_char_p)
+_set_input = _short.wasi_config_set_stdin_bytes
+_set_input.restype, _set_input.argtypes = None, (c_void_p, c_void_p)
 _HostFunction = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, POINTER(c_uint64), c_size_t)
 _NO_FINALIZER = ctypes.CFUNCTYPE(None, c_void_p)()
 _define = _bind(_short, "linker_define_func_unchecked", c_void_p, c_void_p, c_char_p, c_size_t,
@@ -281,6 +286,13 @@ class FastCalls:
             raise _raised(error, None)
         return function
 
+    def input(self, wasi: wasmtime.WasiConfig, data: bytes) -> AbstractContextManager[object]:
+        """See ``Calls``. A file would be read on another thread of the engine: two hand-overs."""
+        given = _ffi.wasm_byte_vec_t()
+        _new_bytes(addressof(given), len(data), data)
+        _set_input(_address(wasi.ptr()), addressof(given))
+        return nullcontext()
+
     def instantiate(self, prepared: wasmtime.InstancePre, store: wasmtime.Store) -> Exports:
         """See ``Calls``."""
         if not isinstance(store, FastStore):
@@ -297,7 +309,12 @@ PROOF: Final = """(module
   (import "host" "wide" (func $wide (result i64)))
   (import "host" "none" (func $none (param i32 i32 i32 i32)))
   (import "host" "fails" (func $fails))
+  (import "wasi_snapshot_preview1" "fd_read"
+    (func $read (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
+  (func (export "reads") (param i32 i32) (result i32)
+    (i32.store (i32.const 32) (local.get 0)) (i32.store (i32.const 36) (local.get 1))
+    (call $read (i32.const 0) (i32.const 32) (i32.const 1) (i32.const 40)))
   (func (export "one") (param i32) (result i32) (i32.sub (local.get 0) (i32.const 1)))
   (func (export "two") (param i32 i32) (result i64)
     (call $none (i32.const 1) (i32.const -2) (i32.const 3) (i32.const -4))
@@ -312,6 +329,7 @@ PROOF: Final = """(module
 def observe(way: Calls, engine: wasmtime.Engine, module: wasmtime.Module) -> list[object]:
     """What a guest and its host see of each other, called in one way."""
     linker = wasmtime.Linker(engine)
+    linker.define_wasi()
     seen: list[object] = []
 
     def add(memory: GuestMemory, first: int, second: int) -> int:
@@ -332,17 +350,20 @@ def observe(way: Calls, engine: wasmtime.Engine, module: wasmtime.Module) -> lis
         way.define(linker, "host", "fails", 0, "", fails),
     ]
     prepared = linker.instantiate_pre(module)
-    with way.store(engine) as store:
+    wasi = wasmtime.WasiConfig()
+    with way.input(wasi, b"in\0put"), way.store(engine) as store:
+        store.set_wasi(wasi)
         store.set_fuel(10_000)
         store.set_epoch_deadline(1_000)
         exports = way.instantiate(prepared, store)
         memory = exports.memory()
         memory.write(0, b"word")
-        for name, numbers in (("one", (-7,)), ("two", (2**31 - 1, 9)), ("one", (0,))):
+        work = (("one", (-7,)), ("two", (2**31 - 1, 9)), ("one", (0,)), ("reads", (64, 99)))
+        for name, numbers in work:
             function = exports.function(name)
             mask = (1 << 64) - 1 if name == "two" else U32
             seen.append(function(*numbers) & mask if function else None)
-        seen += [store.get_fuel(), memory.size(), memory.read(0, 20), exports.function("nothing")]
+        seen += [store.get_fuel(), memory.size(), memory.read(0, 72), exports.function("nothing")]
         for name in ("traps", "stops", "spins"):
             function = exports.function(name)
             try:
