@@ -40,22 +40,9 @@ LOADED_MODULES: Final = 32
 
 
 class Run:
-    """One call into a guest: its store, budgets and what its host functions did.
+    """One call into a guest: its store, budgets and what its host functions did."""
 
-    A context: this thread's current call in it, with the clock going; errors of the engine come
-    out classified.
-    """
-
-    def __init__(
-        self,
-        platform: Platform,
-        store: wasmtime.Store,
-        limits: Limits,
-        ask: Ask = nobody,
-        give_up: Callable[[], bool] | None = None,
-    ) -> None:
-        self._platform = platform
-        self._give_up = give_up
+    def __init__(self, store: wasmtime.Store, limits: Limits, ask: Ask = nobody) -> None:
         self.store = store
         self.limits = limits
         self.started = time.monotonic()
@@ -64,23 +51,6 @@ class Run:
         self.trapped = False
         store.set_fuel(limits.fuel)
         store.set_epoch_deadline(ticks(limits.wall_ms))
-
-    def __enter__(self) -> Self:
-        self._platform.current.run = self
-        self._platform.ticker.begin(self._give_up)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._platform.current.run = None
-        self._platform.ticker.end()
-        if isinstance(error, Trap | WasmtimeError | HostAbort):
-            self.trapped = True
-            raise self.error(error) from None
 
     def charge(self, cost: int) -> bool:
         """See ``Meter``."""
@@ -118,6 +88,41 @@ class Run:
         return trapped(code.name.lower() if code is not None else "unknown")
 
 
+class PlatformRun(Run):
+    """A context: this thread's current call in it, with the clock going; errors of the engine come
+    out classified.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        store: wasmtime.Store,
+        limits: Limits,
+        ask: Ask,
+        give_up: Callable[[], bool] | None,
+    ) -> None:
+        super().__init__(store, limits, ask)
+        self._platform = platform
+        self._give_up = give_up
+
+    def __enter__(self) -> Self:
+        self._platform.current.run = self
+        self._platform.ticker.begin(self._give_up)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._platform.current.run = None
+        self._platform.ticker.end()
+        if isinstance(error, Trap | WasmtimeError | HostAbort):
+            self.trapped = True
+            raise self.error(error) from None
+
+
 HostFunction = Callable[[Run], Callable[..., Any]]
 """Picks the work of a host function out of the call it belongs to."""
 
@@ -151,9 +156,9 @@ class Platform:
         limits: Limits,
         ask: Ask = nobody,
         give_up: Callable[[], bool] | None = None,
-    ) -> Run:
+    ) -> PlatformRun:
         """One call into a guest, to be entered. ``give_up``: see ``Ticker.running``."""
-        return Run(self, store, limits, ask, give_up)
+        return PlatformRun(self, store, limits, ask, give_up)
 
     def prepared(self, artifact: Path) -> Loaded:
         """The module of an artifact; loads it at first use."""

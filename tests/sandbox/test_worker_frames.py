@@ -99,16 +99,8 @@ JSON: st.SearchStrategy[Any] = st.recursive(
                                                                max_size=3),
     max_leaves=6,
 )  # fmt: skip
-NAMES = [
-    "exit_code",
-    "fuel_used",
-    "wall_ms",
-    "logs_dropped",
-    "parts",
-    "reason",
-    "message",
-    "details",
-]
+NUMBERS = ["exit_code", "fuel_used", "wall_ms", "logs_dropped"]
+NAMES = [*NUMBERS, "parts", "reason", "message", "details"]
 PARTS = st.lists(st.integers(-3, 9), max_size=4)
 HEADERS = st.dictionaries(st.sampled_from(NAMES), JSON | PARTS, max_size=8)
 SIDES = JSON.map(lambda value: json.dumps(value).encode()) | st.builds(
