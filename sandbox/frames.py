@@ -43,7 +43,7 @@ def unpack_header(data: bytes) -> Header:
     """The header; anything but a JSON object is a ``SandboxError`` (``host_error``)."""
     try:
         header = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SandboxError(Reason.HOST_ERROR, f"a frame's header is not JSON: {error}") from None
     if not isinstance(header, dict):
         raise SandboxError(Reason.HOST_ERROR, "a frame's header is not a JSON object")

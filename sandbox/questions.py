@@ -22,7 +22,7 @@ from sandbox.services.request import (
     Service,
     ServiceError,
 )
-from sandbox.worker_frames import pack_answer, pack_service_error
+from sandbox.worker_frames import NONSENSE, pack_answer, pack_service_error
 
 __all__ = ["GrantHeard", "KeyReader", "Questions"]
 
@@ -100,7 +100,7 @@ class Questions:
         """
         try:
             service, cut = Service(header["ask"]), int(header["key"])
-        except (KeyError, TypeError, ValueError) as error:
+        except NONSENSE as error:
             raise SandboxError(Reason.KILLED, f"a worker asked nonsense: {error!r}") from None
         try:
             if service in {Service.KV_GET, Service.KV_LIST}:

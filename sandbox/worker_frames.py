@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sandbox.engine import CommandResult, ComponentResult, GuestReply, LogLine
 from sandbox.errors import Reason, SandboxError
@@ -15,6 +15,7 @@ from sandbox.grants import FolderGrant, Grants
 from sandbox.services.request import ServiceError
 
 __all__ = [
+    "NONSENSE",
     "command_result",
     "component_result",
     "failure",
@@ -27,6 +28,10 @@ __all__ = [
     "pack_reply",
     "pack_service_error",
 ]
+
+
+NONSENSE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What reading a frame of a worker raises when it is not what a worker sends."""
 
 
 def grants_to(grants: Grants) -> Header:
@@ -75,7 +80,7 @@ def command_result(header: Header, body: bytes) -> CommandResult:
             int(header["logs_dropped"]),
             written,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except NONSENSE as error:
         raise _nonsense(error) from None
 
 
@@ -105,7 +110,7 @@ def guest_reply(header: Header, body: bytes) -> GuestReply:
             float(header["wall_ms"]),
             written,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except NONSENSE as error:
         raise _nonsense(error) from None
 
 
@@ -147,7 +152,7 @@ def failure(header: Header) -> SandboxError | None:
         return None
     try:
         return SandboxError(Reason(header["reason"]), str(header["message"]), **header["details"])
-    except (KeyError, TypeError, ValueError) as error:
+    except NONSENSE as error:
         return _nonsense(error)
 
 

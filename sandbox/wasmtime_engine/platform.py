@@ -89,8 +89,8 @@ class Run:
 
 
 class PlatformRun(Run):
-    """A call on a platform. A context: this thread's current call in it, with the clock going;
-    errors of the engine come out classified.
+    """A context: this thread's current call in it, with the clock going; errors of the engine come
+    out classified.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class PlatformRun(Run):
         platform: Platform,
         store: wasmtime.Store,
         limits: Limits,
-        ask: Ask = nobody,
-        give_up: Callable[[], bool] | None = None,
+        ask: Ask,
+        give_up: Callable[[], bool] | None,
     ) -> None:
         super().__init__(store, limits, ask)
         self._platform = platform

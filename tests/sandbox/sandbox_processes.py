@@ -1,4 +1,4 @@
-"""What tests of worker processes share."""
+"""What tests of the sandbox share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from sandbox import Limits, Sandbox
+from sandbox import Limits, Reason, Sandbox, SandboxError
 
 ENDLESS = Limits(fuel=10**12, wall_ms=60_000)
 """Limits that end no guest during a test."""
@@ -40,3 +40,12 @@ def children() -> list[str]:
             except FileNotFoundError:
                 continue
     return found
+
+
+def reason_of(work: Callable[[], object]) -> Reason | None:
+    """The reason with which something was refused, or None."""
+    try:
+        work()
+    except SandboxError as error:
+        return error.reason
+    return None

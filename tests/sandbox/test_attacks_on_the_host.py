@@ -6,7 +6,6 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sandbox_processes import reason_of
 
 from sandbox import Grants, Limits, Reason, SandboxError
 from sandbox.abi import FUNCTIONS, HostFunction, Level
@@ -52,15 +52,6 @@ class Opener:
 def opener(tmp_path_factory: pytest.TempPathFactory) -> Opener:
     """One folder of artifacts for all tests."""
     return Opener(tmp_path_factory.mktemp("attacks"))
-
-
-def reason_of(work: Callable[[], object]) -> Reason | None:
-    """The reason with which something was refused, or None."""
-    try:
-        work()
-    except SandboxError as error:
-        return error.reason
-    return None
 
 
 def word(guest: AgentInstance, data: bytes = b"") -> int:
@@ -192,7 +183,7 @@ def test_huge_arguments_of_host_functions_are_refused(opener: Opener, item: Host
             guest = opener(
                 agent(call.format(*numbers) + NOTHING, imports=text), limits, grants=grants
             )
-            reason = reason_of(lambda guest=guest: guest.call(b""))
+            reason = reason_of(partial(guest.call, b""))
             if item.name == "take":
                 # Nothing was asked, so nothing is copied; the pointer is checked all the same.
                 assert reason is (Reason.BAD_POINTER if pointer & 0xFFFFFFFF > 131072 else None)
