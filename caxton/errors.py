@@ -382,6 +382,16 @@ class DeadLetterNotFound(RoutingError):
     remedy = "List the dead letters with `caxton dead-letter ls`."
 
 
+class ContentNotFound(RoutingError):
+    """No content is kept under this hash: it never was, or larger or newer ones crowded it out."""
+
+    code = "CONTENT_NOT_FOUND"
+    status = 404
+    title = "Content not found"
+    text = "no content is kept under `{content}`"
+    remedy = "Have the tool called again, or raise `tools.keep_bytes`."
+
+
 class ValidationError(RoutingError):
     """A field is missing, of the wrong type or out of range. Nothing was changed."""
 

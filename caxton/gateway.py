@@ -16,6 +16,7 @@ import msgspec
 from caxton.agents.directory import Directory, client_identity
 from caxton.errors import (
     CaxtonError,
+    ContentNotFound,
     DeadLetterNotFound,
     NodeNotReady,
     Timeout,
@@ -153,6 +154,8 @@ class Gateway:
         self.registry = RegistryDesk(directory, self._ask_one, self.agents)
         self.catalog = ToolCatalog.live()
         """The tools of the node; kept current by its owner."""
+        self.read_content: Callable[[str], bytes | None] = lambda name: None
+        """Reads a large result by its hash; set by its owner."""
         self._status = status
         self._waiting: dict[bytes, asyncio.Future[Message]] = {}
 
@@ -342,6 +345,17 @@ class Gateway:
     def tools(self) -> list[ToolView]:
         """The tools that agents may list, by name."""
         return self.catalog.views()
+
+    async def content(self, name: str) -> bytes:
+        """A large result by its hash.
+
+        Raises:
+            ContentNotFound: none is kept under it.
+        """
+        found = await asyncio.to_thread(self.read_content, name)
+        if found is None:
+            raise ContentNotFound(content=name)
+        return found
 
     async def status(self) -> NodeView:
         """The node at one glance."""

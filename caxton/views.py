@@ -27,7 +27,9 @@ __all__ = [
     "ReloadView",
     "ShardView",
     "ToolServerView",
+    "ToolUseView",
     "ToolView",
+    "ToolsView",
 ]
 
 
@@ -295,6 +297,31 @@ class ToolServerView(msgspec.Struct, frozen=True):
     sandboxed: bool = False
 
 
+class ToolUseView(msgspec.Struct, frozen=True):
+    """How one tool is used. Totals count since the tools process started."""
+
+    name: str
+    outcomes: dict[str, int] = {}
+    """``ok``, or why a call failed, to how often."""
+    took: LatencyView = LatencyView()
+
+    @property
+    def calls(self) -> int:
+        """Calls that ended."""
+        return sum(self.outcomes.values())
+
+
+class ToolsView(msgspec.Struct, frozen=True):
+    """The sandbox's workers, and how tools are used."""
+
+    workers: int = 0
+    busy: int = 0
+    waiting: int = 0
+    """Calls that wait for a worker."""
+    waiting_limit: int = 0
+    tools: tuple[ToolUseView, ...] = ()
+
+
 class NodeView(msgspec.Struct, frozen=True):
     """The node at one glance."""
 
@@ -315,6 +342,7 @@ class NodeView(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     tool_servers: tuple[ToolServerView, ...] = ()
     """MCP servers whose tools agents may list. They are not sandboxed."""
+    tools: ToolsView = ToolsView()
 
 
 class Event(msgspec.Struct, frozen=True):

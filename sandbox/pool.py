@@ -99,6 +99,16 @@ class WorkerPool:
         return tuple(worker.pid for worker in (*self._idle, *self._busy))
 
     @property
+    def alive(self) -> int:
+        """Workers that are there."""
+        return len(self._idle) + len(self._busy)
+
+    @property
+    def busy(self) -> int:
+        """Workers with a call."""
+        return len(self._busy)
+
+    @property
     def waiting(self) -> int:
         """Calls that wait for a worker."""
         return len(self._turns)

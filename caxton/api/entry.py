@@ -91,6 +91,10 @@ class Entry(Protocol):
         """The tools that agents may list, by name."""
         ...
 
+    async def content(self, name: str) -> bytes:
+        """A large result by its hash, 64 hex digits. Raises ContentNotFound."""
+        ...
+
     async def status(self) -> NodeView:
         """The node at one glance."""
         ...

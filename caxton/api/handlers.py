@@ -41,6 +41,7 @@ __all__ = [
     "MAX_SEQ",
     "agent",
     "agents",
+    "content",
     "conversation",
     "conversations",
     "dead_letter",
@@ -70,6 +71,12 @@ LETTER: Final = re.compile(r"[0-9]{1,5}-[0-9]{1,18}")
 TURN: Final = 64
 """Messages of a batch that are read before other requests get their turn."""
 _JSON: Final = "application/json"
+CONTENT_HEADERS: Final = {
+    "Content-Type": "application/octet-stream",
+    "Content-Disposition": "attachment",
+    # What is kept under a hash never changes.
+    "Cache-Control": "private, max-age=31536000, immutable",
+}
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -265,6 +272,12 @@ async def retry_dead_letter(request: Request, edge: Edge) -> Response:
 async def discard_dead_letter(request: Request, edge: Edge) -> Response:
     """DELETE /api/v1/dead-letters/{letter}."""
     return _view(await edge.entry.discard_dead_letter(_letter(request)))
+
+
+async def content(request: Request, edge: Edge) -> Response:
+    """GET /api/v1/content/{content}. Served as bytes, never as a page."""
+    data = await edge.entry.content(str(request.path_params["content"]))
+    return Response(data, headers=CONTENT_HEADERS)
 
 
 # --- the node --------------------------------------------------------------------------------

@@ -125,6 +125,16 @@ LATENCIES: tuple[LatencyRow, ...] = (
 """By shard, in buckets from 0.1 ms to 10 s."""
 
 
+TOOL_METRICS: tuple[MetricRow, ...] = (
+    MetricRow("caxton_tool_workers", "Sandbox workers alive", "gauge", "workers"),
+    MetricRow("caxton_tool_workers_busy", "Sandbox workers with a call", "gauge", "busy"),
+    MetricRow("caxton_tool_calls_waiting", "Tool calls that wait for a worker", "gauge",
+              "waiting"),
+    MetricRow("caxton_tool_calls_waiting_limit", "Most that may wait", "gauge", "waiting_limit"),
+)  # fmt: skip
+"""Of the node."""
+
+
 class _Collector(Collector):
     def __init__(
         self,
@@ -144,6 +154,7 @@ class _Collector(Collector):
             yield self._by_agent(row)
         for latency in LATENCIES:
             yield self._latency(latency)
+        yield from self._of_tools()
         errors = CounterMetricFamily(
             "caxton_errors", "Messages refused or failed, by error code", labels=["code"]
         )
@@ -185,16 +196,24 @@ class _Collector(Collector):
             cpu.add_metric([process.name], process.cpu_seconds)
         yield from (restarts, memory, cpu)
 
+    def _of_tools(self) -> Iterable[Metric]:
+        tools = self._node.tools
+        for row in TOOL_METRICS:
+            yield GaugeMetricFamily(row.name, row.help, value=getattr(tools, row.field))
+        calls = CounterMetricFamily(
+            "caxton_tool_calls", "Tool calls that ended", labels=["tool", "outcome"]
+        )
+        took = HistogramMetricFamily("caxton_tool_seconds", "One tool call", labels=["tool"])
+        for one in tools.tools:
+            for outcome, count in sorted(one.outcomes.items()):
+                calls.add_metric([one.name, outcome], count)
+            _add_latency(took, one.name, one.took)
+        yield from (calls, took)
+
     def _latency(self, row: LatencyRow) -> Metric:
         family = HistogramMetricFamily(row.name, row.help, labels=["shard"])
         for shard in self._node.shards:
-            view: LatencyView = getattr(shard, row.field)
-            buckets = [
-                (str(bound / 1e6), count)
-                for bound, count in zip(LATENCY_US, view.up_to, strict=False)
-            ]
-            buckets.append(("+Inf", view.count))
-            family.add_metric([str(shard.shard)], buckets, sum_value=view.total_us / 1e6)
+            _add_latency(family, str(shard.shard), getattr(shard, row.field))
         return family
 
     def _by_agent(self, row: MetricRow) -> Metric:
@@ -204,6 +223,14 @@ class _Collector(Collector):
             total = sum(getattr(one, row.field) for one in self._agents)
             family.add_metric([OTHER], total - sum(getattr(one, row.field) for one in shown))
         return family
+
+
+def _add_latency(family: HistogramMetricFamily, label: str, view: LatencyView) -> None:
+    buckets = [
+        (str(bound / 1e6), count) for bound, count in zip(LATENCY_US, view.up_to, strict=False)
+    ]
+    buckets.append(("+Inf", view.count))
+    family.add_metric([label], buckets, sum_value=view.total_us / 1e6)
 
 
 def _family(
@@ -222,6 +249,7 @@ def documented() -> list[tuple[str, str, str, str]]:
     labels = dict.fromkeys((row.name for row in METRICS), "shard")
     labels |= dict.fromkeys((row.name for row in AGENT_METRICS), "agent")
     labels |= dict.fromkeys((row.name for row in LATENCIES), "shard, le")
+    labels["caxton_tool_seconds"] = "tool, le"
     return [
         (
             family.name + ("_total" if family.type == "counter" else ""),

@@ -107,6 +107,12 @@ ROUTES: tuple[Route, ...] = (
         (Good(200, "It is gone; this was the letter", "DeadLetterView"),), (404,), (_LETTER,),
     ),
     Route(
+        "GET", "/api/v1/content/{content}", handlers.content,
+        "A large tool result, by the hash it was kept under",
+        (Good(200, "Its bytes", media="application/octet-stream"),), (404,),
+        (Parameter("content", "SHA-256 of its bytes, in hex", _exact("[0-9a-f]{64}"), "path"),),
+    ),
+    Route(
         "GET", "/api/v1/node", handlers.node, "The node at one glance",
         (Good(200, "The node", "NodeView"),),
     ),

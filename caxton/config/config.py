@@ -68,6 +68,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tools_workers: int = 2
     tools_each: int = 0
     tools_waiting: int = 64
+    tools_keep_bytes: int = 1 << 30
     tools_databases: str = Secret("")
     tools_folder: Path = Path("tools")
     mcp_enabled: bool = True

@@ -235,6 +235,11 @@ SETTINGS: tuple[Setting, ...] = (
         Bound("tools.waiting", int, 0, 100_000, unit="calls"),
     ),
     row(
+        "tools.keep_bytes",
+        "Large tool results that are kept by their hash; the oldest go first.",
+        Bound("tools.keep_bytes", int, 0, 1 << 44, unit="bytes"),
+    ),
+    row(
         "tools.databases",
         "Databases that agents may be granted: `name=file` or `name=url`, parted by commas.",
         databases,

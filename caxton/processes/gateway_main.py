@@ -19,8 +19,9 @@ from caxton.processes.layout import GATEWAY, Layout
 from caxton.processes.status import NodeStatus
 from caxton.processes.tool_link import ToolLink
 from caxton.processes.tuning import tune
+from caxton.storage.content import ContentReader
 from caxton.storage.registry import Registry
-from caxton.views import ToolServerView
+from caxton.views import ToolServerView, ToolsView
 
 __all__ = ["run_gateway"]
 
@@ -40,7 +41,13 @@ async def run_gateway(
     def on_servers(servers: tuple[ToolServerView, ...]) -> None:
         status.tool_servers = servers
 
+    def on_usage(usage: ToolsView) -> None:
+        status.tools = usage
+
     tools = ToolLink(layout, layout.identity(GATEWAY), catalog, on_servers)
+    tools.on_usage = on_usage
+    content = ContentReader(config.data / "content", map_bytes=config.storage_map_bytes)
+    gateway.read_content = content.get
 
     def on_word(word: str, value: Any) -> None:
         if word == "event":
@@ -69,6 +76,7 @@ async def run_gateway(
     server.should_exit = True
     await asyncio.wait([serving], timeout=timeout_s)
     await tools.close()
+    content.close()
     await links.close()
     await asyncio.to_thread(tracing.close, TRACES_S)
     registry.close()

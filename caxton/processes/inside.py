@@ -116,6 +116,9 @@ class Inside:
     def show(self, gateway: Gateway, status: NodeStatus | None) -> None:
         """Have the gateway know the tools, and the node's status their servers."""
         gateway.catalog = self.tools.catalog
+        gateway.read_content = self.tools.content
+        if status is not None:
+            status.tools_now = self.tools.usage
 
         def told() -> None:
             if status is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import psutil
@@ -11,7 +11,7 @@ import psutil
 from caxton import __version__
 from caxton.moments import format_time
 from caxton.types import format_id
-from caxton.views import NodeView, ProcessView, ShardView, ToolServerView
+from caxton.views import NodeView, ProcessView, ShardView, ToolServerView, ToolsView
 
 __all__ = ["NodeStatus", "ProcessRow"]
 
@@ -42,6 +42,9 @@ class NodeStatus(msgspec.Struct):
     processes: tuple[ProcessRow, ...] = ()
     draining: bool = False
     tool_servers: tuple[ToolServerView, ...] = ()
+    tools: ToolsView = ToolsView()
+    tools_now: Callable[[], ToolsView] | None = None
+    """Gives how tools are used, where that is known in this process."""
 
     async def view(self, shards: Sequence[ShardView], agents: int) -> NodeView:
         """The status now."""
@@ -66,6 +69,7 @@ class NodeStatus(msgspec.Struct):
             shards=tuple(shards),
             warnings=self.warnings,
             tool_servers=self.tool_servers,
+            tools=self.tools if self.tools_now is None else self.tools_now(),
         )
 
 

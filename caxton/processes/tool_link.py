@@ -14,7 +14,7 @@ from caxton.processes.layout import TOOLS, Layout
 from caxton.processes.peers import sender
 from caxton.tools.catalog import BUILTIN_SOURCE, ToolCatalog, specs_from
 from caxton.tools.runner import RemoteToolRunner
-from caxton.views import ToolServerView
+from caxton.views import ToolServerView, ToolsView
 
 __all__ = ["ToolLink"]
 
@@ -40,6 +40,8 @@ class ToolLink:
     ) -> None:
         self._catalog = catalog
         self._told = told
+        self.on_usage: Callable[[ToolsView], None] = lambda usage: None
+        """Called with how tools are used, now and then."""
         self.on_audit: Callable[[str, str, str], None] | None = None
         """Keeps the audit trail, in the one process that does."""
         self._client = LinkClient(layout.socket(TOOLS), identity, TOOLS, self)
@@ -73,8 +75,8 @@ class ToolLink:
             elif isinstance(sentence, Notice) and sentence.name == "audit" and self.on_audit:
                 kind, subject, detail = sentence.value
                 self.on_audit(str(kind), str(subject), str(detail))
-            elif isinstance(sentence, Notice) and sentence.name == "tool_calls":
-                self._catalog.calls = msgspec.convert(sentence.value, dict[str, int])
+            elif isinstance(sentence, Notice) and sentence.name == "tool_usage":
+                self._used(msgspec.convert(sentence.value, ToolsView))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             # It would come again and again, and hold up what is behind it.
             logger.error("dropped a frame of kind %d from %s: %s", kind, link.peer, error)
@@ -87,6 +89,10 @@ class ToolLink:
         for source in sorted(sources - {BUILTIN_SOURCE}):
             self._catalog.put(source, [one for one in specs if one.source == source])
         self._told(servers)
+
+    def _used(self, usage: ToolsView) -> None:
+        self._catalog.calls = {one.name: one.calls for one in usage.tools}
+        self.on_usage(usage)
 
     async def close(self) -> None:
         """Close the link."""

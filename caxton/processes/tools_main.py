@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from actors import ControlChannel, Link, LinkServer
 from caxton.agents.state import StateDesk, open_state
 from caxton.config import Config
@@ -18,12 +20,14 @@ from caxton.mcp.server_file import read_servers, server_names
 from caxton.observe.logs import start_logging
 from caxton.processes.layout import GATEWAY, TOOLS, Layout, shard_name
 from caxton.processes.peers import answer, sender
+from caxton.storage.content import ContentStore
 from caxton.tools.catalog import ToolCatalog
 from caxton.tools.desk import ToolDesk
 from caxton.tools.folder import ToolFolder
 from caxton.tools.grant_audit import GrantAudit
 from caxton.tools.runner import SandboxToolRunner
 from caxton.tools.tool_files import own_tools, tools_folder
+from caxton.views import ToolsView
 from sandbox import Questions
 from sandbox.services.answerer import host_services
 
@@ -68,7 +72,13 @@ class ToolService:
         self._answerer = host_services()
         questions = Questions(self.state, self._answerer, self._grants)
         self._runner = SandboxToolRunner(config, self.state, questions)
-        self.desk = ToolDesk(self.catalog, self._runner)
+        self._content = ContentStore(
+            config.data / "content",
+            disk=config.durability == "disk",
+            map_bytes=config.storage_map_bytes,
+            keep_bytes=config.tools_keep_bytes,
+        )
+        self.desk = ToolDesk(self.catalog, self._runner, self._keep)
         self.folder = ToolFolder(
             tools_folder(config),
             self._runner.load,
@@ -103,6 +113,20 @@ class ToolService:
     def _tell(self) -> None:
         self.changed()
 
+    async def _keep(self, result: str) -> str:
+        return await asyncio.to_thread(self._content.put, result.encode())
+
+    def content(self, name: str) -> bytes | None:
+        """A large result by its hash, or None."""
+        return self._content.get(name)
+
+    def usage(self) -> ToolsView:
+        """How the tools are used."""
+        workers, busy, waiting = self._runner.workload()
+        return self.desk.usage.view(
+            workers=workers, busy=busy, waiting=waiting, waiting_limit=self._config.tools_waiting
+        )
+
     def _record(self, kind: str, subject: str, detail: str) -> None:
         self.audit(kind, subject, detail)
 
@@ -128,6 +152,7 @@ class ToolService:
         await self._answerer.close()
         self.tell_counted()
         await self.state.close()
+        await asyncio.to_thread(self._content.close)
 
 
 class _Links:
@@ -166,7 +191,7 @@ class _Links:
         self._counted = False
         link = self._links.get(GATEWAY)
         if link is not None:
-            self._tell(link, Notice("tool_calls", dict(self._service.catalog.calls)))
+            self._tell(link, Notice("tool_usage", msgspec.to_builtins(self._service.usage())))
 
     def _audit(self, *record: str) -> None:
         """Tell the keeper of the audit trail; it is on shard 0. Sent again until it has it."""

@@ -38,9 +38,6 @@ logger = logging.getLogger("caxton.tools")
 POLICIES = 1_000
 """Policies that are kept read."""
 
-RESULT_BYTES = 256 * 1024
-"""Largest tool result an agent gets; a longer one is an error that says so."""
-
 
 class SandboxToolRunner:
     """Runs tools in sandbox workers that this process owns.
@@ -53,14 +50,15 @@ class SandboxToolRunner:
 
     def __init__(self, config: Config, state: AgentState, answers: Answers | None = None) -> None:
         answers = answers or Answers(state)
+        self._pool = WorkerPool(
+            config.tools_workers,
+            max_waiting=config.tools_waiting,
+            most_each=config.tools_each,
+            questions=answers,
+        )
         self._sandbox = Sandbox(
             config.data / "cache" / "wasm",
-            pool=WorkerPool(
-                config.tools_workers,
-                max_waiting=config.tools_waiting,
-                most_each=config.tools_each,
-                questions=answers,
-            ),
+            pool=self._pool,
             questions=answers,
             progress=_compiling,
         )
@@ -121,13 +119,7 @@ class SandboxToolRunner:
             return ToolResult(False, str(error), error.code.lower(), _since(started))
         except (InvalidSetting, PolicyError, OSError) as error:
             return ToolResult(False, str(error), "refused", _since(started))
-        took = _since(started)
-        if len(run.text) > RESULT_BYTES:
-            detail = (
-                f"{len(run.text):,} characters of result, at most {RESULT_BYTES:,} are passed on"
-            )
-            return ToolResult(False, detail, "reply_too_large", took)
-        return ToolResult(run.ok, run.text, "" if run.ok else "exit", took)
+        return ToolResult(run.ok, run.text, "" if run.ok else "exit", _since(started))
 
     async def load(self, files: ToolFiles) -> tuple[LoadedTool, ...]:
         """Make a tool of the tools folder callable, and keep its module.
@@ -164,6 +156,10 @@ class SandboxToolRunner:
                 data = await asyncio.to_thread(tool.module.read_bytes)
                 known = self._modules[tool.sha256] = await self._sandbox.prepare(data)
             return known
+
+    def workload(self) -> tuple[int, int, int]:
+        """Workers alive, those with a call, and calls that wait."""
+        return self._pool.alive, self._pool.busy, self._pool.waiting
 
     async def close(self) -> None:
         """End the workers."""

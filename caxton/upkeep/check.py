@@ -29,7 +29,7 @@ class StoreReport(msgspec.Struct):
     """What a look at one store came to."""
 
     store: str
-    """``registry``, ``state``, or ``shards/`` and a number."""
+    """``registry``, ``state``, ``content``, or ``shards/`` and a number."""
     bytes: int = 0
     """In use."""
     records: dict[str, int] = {}
@@ -55,7 +55,7 @@ def stores(data: Path) -> list[str]:
     Raises:
         ForeignFolder: it is no data folder.
     """
-    found = [one for one in ("registry", "state") if (data / one / "data.mdb").exists()]
+    found = [one for one in ("registry", "state", "content") if (data / one / "data.mdb").exists()]
     shards = [one for one in (data / "shards").glob("*") if one.name.isdigit()]
     found += [f"shards/{one.name}" for one in sorted(shards, key=lambda one: int(one.name))]
     if not found:

@@ -14,6 +14,7 @@ from caxton.errors import (
     CapabilityNotFound,
     CaxtonError,
     ClientNotFound,
+    ContentNotFound,
     ConversationNotFound,
     DeadLetterNotFound,
     InvalidState,
@@ -35,9 +36,12 @@ from caxton.views import (
     NodeView,
     ProcessView,
     ShardView,
+    ToolsView,
     ToolView,
 )
 
+CONTENT = "ab" * 32
+"""Hash of the one content that is kept."""
 SPACE = bytes(range(16))
 TIME = "2026-01-02T03:04:05.678Z"
 
@@ -190,6 +194,7 @@ class FakeEntry:
         self.submissions: list[int] = []
         self.refusals: list[CaxtonError] = []
         """Outcomes of the next messages, instead of an ack."""
+        self.tool_usage = ToolsView()
         self.failure: Exception | None = None
         """Raised by every call."""
         self.silent = False
@@ -318,6 +323,12 @@ class FakeEntry:
             raise DeadLetterNotFound(letter=letter_id)
         return self.letters[letter_id]
 
+    async def content(self, name: str) -> bytes:
+        self._check()
+        if name != CONTENT:
+            raise ContentNotFound(content=name)
+        return b'{"large": true}'
+
     def tools(self) -> list[ToolView]:
         self._check()
         return [
@@ -344,6 +355,7 @@ class FakeEntry:
                 ProcessView("gateway", 2, "ready", restarts=3, rss_bytes=4_096, cpu_seconds=0.5),
             ),
             shards=(ShardView(0, accepted=7, commit_p99_us=2_000, pending_limit=10),),
+            tools=self.tool_usage,
         )
 
     async def events(self, after: int | None) -> AsyncIterator[Event]:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
-from fake_entry import FakeEntry, agent_id, agent_view
+from fake_entry import CONTENT, FakeEntry, agent_id, agent_view
 from prometheus_client.parser import text_string_to_metric_families
 
 from caxton import __version__
@@ -17,7 +17,7 @@ from caxton.api.metrics import exposition
 from caxton.api.query import page_token
 from caxton.errors import ERRORS, NodeNotReady
 from caxton.types import format_id, new_id
-from caxton.views import LATENCY_US, LatencyView
+from caxton.views import LATENCY_US, LatencyView, ToolsView, ToolUseView
 
 
 async def test_agents_come_in_pages(http, entry) -> None:
@@ -310,3 +310,36 @@ async def test_dead_letters_are_listed_read_retried_and_discarded(http, entry) -
     assert (missing.status_code, missing.json()["code"]) == (404, "DEAD_LETTER_NOT_FOUND")
     odd = await http.get("/api/v1/dead-letters/x")
     assert (odd.status_code, odd.json()["code"]) == (404, "DEAD_LETTER_NOT_FOUND")
+
+
+async def test_large_results_are_read_by_their_hash(http: httpx2.AsyncClient) -> None:
+    """As bytes that no browser shows; another hash is not found, what is no hash either."""
+    found = await http.get(f"/api/v1/content/{CONTENT}")
+    assert (found.status_code, found.content) == (200, b'{"large": true}')
+    assert found.headers["content-type"] == "application/octet-stream"
+    assert found.headers["x-content-type-options"] == "nosniff"
+    for name in ("0" * 64, "x", "..%2Fregistry"):
+        missing = await http.get(f"/api/v1/content/{name}")
+        assert missing.status_code == 404
+    assert (await http.get("/api/v1/content/" + "0" * 64)).json()["code"] == "CONTENT_NOT_FOUND"
+
+
+async def test_how_tools_are_used_is_in_the_metrics(
+    http: httpx2.AsyncClient, entry: FakeEntry
+) -> None:
+    """Calls by outcome, their time, the workers and what waits."""
+    took = LatencyView(3, 33_000, (0,) * len(LATENCY_US))
+    use = ToolUseView("csv_parser", {"ok": 2, "timeout": 1}, took)
+    entry.tool_usage = ToolsView(2, 1, 5, 64, (use,))
+    text = (await http.get("/metrics")).text
+    for line in (
+        'caxton_tool_calls_total{outcome="ok",tool="csv_parser"} 2.0',
+        'caxton_tool_calls_total{outcome="timeout",tool="csv_parser"} 1.0',
+        'caxton_tool_seconds_count{tool="csv_parser"} 3.0',
+        'caxton_tool_seconds_sum{tool="csv_parser"} 0.033',
+        "caxton_tool_workers 2.0",
+        "caxton_tool_workers_busy 1.0",
+        "caxton_tool_calls_waiting 5.0",
+        "caxton_tool_calls_waiting_limit 64.0",
+    ):
+        assert line in text

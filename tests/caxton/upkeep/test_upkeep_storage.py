@@ -68,9 +68,10 @@ def data(written: Path, tmp_path: Path) -> Path:
 
 def test_what_a_node_wrote_is_whole(data: Path) -> None:
     """Every table is read; nothing pends after a stop in good order."""
-    registry, state, shard = verify(data)
-    assert (registry.store, state.store, shard.store) == ("registry", "state", "shards/0")
-    assert registry.faults == state.faults == shard.faults == []
+    registry, state, content, shard = verify(data)
+    stores = [one.store for one in (registry, state, content, shard)]
+    assert stores == ["registry", "state", "content", "shards/0"]
+    assert registry.faults == state.faults == content.faults == shard.faults == []
     assert shard.messages == 40
     assert shard.pending == 0
     assert shard.records["log"] > 0
@@ -139,14 +140,14 @@ def test_many_faults_are_counted(data: Path) -> None:
             txn.put(bytes([n]) * 16, b"\xc1")
 
     tamper(data, "conversations", work)
-    shard = verify(data)[2]
+    shard = verify(data)[3]
     assert (len(shard.faults), shard.more_faults) == (MOST, 10)
 
 
 def test_a_file_that_is_no_store(data: Path) -> None:
     """It is a fault of that store; the others are looked at."""
     (data / "shards" / "0" / "data.mdb").write_bytes(b"no store" * 2_000)
-    registry, _, shard = verify(data)
+    registry, *_, shard = verify(data)
     assert registry.faults == []
     assert len(shard.faults) == 1
 
@@ -155,7 +156,7 @@ def test_a_backup_is_restored(data: Path, tmp_path: Path) -> None:
     """Into a new folder; what is there already is left alone, and a damaged backup refused."""
     kept = tmp_path / "kept"
     report = backup(data, kept)
-    assert set(report.stores) == {"registry", "state", "shards/0"}
+    assert set(report.stores) == {"registry", "state", "content", "shards/0"}
     assert (kept / "shards" / "0" / "data.mdb").stat().st_mode & 0o777 == 0o600
     with pytest.raises(ForeignFolder, match="there already"):
         backup(data, kept)
@@ -164,7 +165,7 @@ def test_a_backup_is_restored(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ForeignFolder, match="no backup"):
         restore(data, tmp_path / "new")
     assert restore(kept, tmp_path / "new").at == report.at
-    assert [one.faults for one in verify(tmp_path / "new")] == [[], [], []]
+    assert [one.faults for one in verify(tmp_path / "new")] == [[]] * 4
     tamper(kept, "conversations", garble)
     with pytest.raises(StorageCorrupt, match="conversations"):
         restore(kept, tmp_path / "other")
@@ -197,7 +198,7 @@ def test_compaction_gives_room_back(data: Path) -> None:
     after = verify(data)
     assert report.stores["shards/0"] < report.before["shards/0"] / 2
     assert [one.records for one in after] == [one.records for one in before]
-    assert [one.faults for one in after] == [[], [], []]
+    assert [one.faults for one in after] == [[]] * 4
     folder = DataFolder(data)
     with pytest.raises(NodeAlreadyRunning):
         compact(data)
@@ -231,7 +232,7 @@ async def test_a_running_node_is_backed_up_and_its_backup_runs(tmp_path: Path) -
         assert await task > 0
     for n in range(3):
         found = verify(tmp_path / f"kept-{n}")
-        assert [one.faults for one in found] == [[], [], [], []]
+        assert [one.faults for one in found] == [[]] * 5
     restore(tmp_path / "kept-2", tmp_path / "again")
     async with Node(config(tmp_path, "again", shards=2)) as node:
         assert (await node.request("and now?", to="Echo")).text == "and now?"
