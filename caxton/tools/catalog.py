@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 BUILTIN: Final = Path(__file__).parent / "builtin"
+
+NAMED: Final = 10
+"""Most tools that are named where one is missing."""
 BUILTIN_SOURCE: Final = "builtin"
 FOLDER_SOURCE: Final = "folder"
 """Source of the tools in the node's tools folder."""
@@ -229,7 +232,9 @@ class ToolCatalog:
             return f"the MCP server `{server[:24]}` is not connected"
         if "__" in bare:
             return f"no MCP server `{server[:24]}` is connected"
-        return f"not installed; there is {', '.join(self.names)[:40] or 'none'}"
+        names = self.names[:NAMED]
+        more = f" and {len(self.names) - NAMED} more" if len(self.names) > NAMED else ""
+        return f"not installed; there is {', '.join(names) or 'none'}{more}"
 
 
 def specs_to(specs: Iterable[ToolSpec]) -> list[Any]:

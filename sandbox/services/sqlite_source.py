@@ -69,6 +69,18 @@ _PRAGMAS: Final = frozenset(
         "user_version",
     }
 )
+_SCHEMA_ONLY: Final = frozenset(
+    {
+        "foreign_key_list",
+        "index_info",
+        "index_list",
+        "index_xinfo",
+        "table_info",
+        "table_list",
+        "table_xinfo",
+    }
+)
+"""Inside a SELECT these say no more than sqlite_schema, which SELECT may read."""
 _OF_A_TABLE: Final = frozenset(
     {
         "foreign_key_check",
@@ -82,7 +94,6 @@ _OF_A_TABLE: Final = frozenset(
         "table_xinfo",
     }
 )
-
 _LIMITS: Final = {
     _A.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
     _A.SQLITE_LIMIT_FUNCTION_ARG: 64,
@@ -210,6 +221,7 @@ class SqliteCall:
 
     def _authorizer(self) -> Callable[..., int]:
         granted = self._grant.statements
+        selected = "SELECT" in granted and first_word(self._query.sql) != "PRAGMA"
         schema_change = bool(granted & {"CREATE", "DROP", "ALTER"})
         reading = bool(granted & {"SELECT", "UPDATE", "DELETE"}) or schema_change
         altering = False
@@ -245,6 +257,8 @@ class SqliteCall:
                 return f"function {two} is not allowed" if two in _FUNCTIONS else None
             if action == _A.SQLITE_REINDEX:
                 return None if schema_change else "REINDEX is not granted"
+            if action == _A.SQLITE_PRAGMA and selected and (one or "").lower() in _SCHEMA_ONLY:
+                return None
             return _rarer(action, one, two, granted, database)
 
         def authorize(

@@ -7,7 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from sandbox import FolderGrant, Grants, Limits
+from sandbox.services.request import Ask, nobody
 from sandbox.wasmtime_engine import WasmtimeEngine
 
 BUILTIN = Path(__file__).resolve().parents[2] / "caxton/tools/builtin"
@@ -19,12 +22,16 @@ def module_of(name: str) -> bytes:
 
 
 class ShippedTool:
-    """A tool in this process. ``folder`` is granted as ``data``, for writing too by default."""
+    """A tool in this process. ``folder`` is granted as ``data``, for writing too by default.
+
+    ``host`` answers its questions.
+    """
 
     def __init__(self, engine: WasmtimeEngine, artifact: Path, folder: Path) -> None:
         self.folder = folder
         self.grants = Grants(folders=(FolderGrant(folder, "data", write=True),))
         self.limits = Limits.for_command()
+        self.host: Ask = nobody
         self.exit_code = 0
         self.fuel_used = 0
         self._engine = engine
@@ -41,7 +48,12 @@ class ShippedTool:
     def raw(self, stdin: bytes, *args: str) -> dict[str, Any]:
         """What it prints for an input: always one JSON object, an error exactly on exit code 1."""
         got = self._engine.run_command(
-            self._artifact, stdin=stdin, limits=self.limits, grants=self.grants, args=args
+            self._artifact,
+            stdin=stdin,
+            limits=self.limits,
+            grants=self.grants,
+            args=args,
+            ask=self.host,
         )
         self.exit_code = got.exit_code
         self.fuel_used = got.fuel_used
@@ -77,6 +89,7 @@ def check_description(tool: ShippedTool, name: str) -> None:
     assert described["name"] == name
     assert schema["additionalProperties"] is False
     assert all(rule["description"] for rule in schema["properties"].values())
+    Draft202012Validator.check_schema(schema)
     assert tool.raw(b"", "--help")["error"]["code"] == "bad_argument"
     digest = hashlib.sha256(module_of(name)).hexdigest()
     assert (folder / f"{name}.wasm.sha256").read_text() == f"{digest}  {name}.wasm\n"

@@ -294,13 +294,16 @@ class TestSqlite:
         await guest.service.close()
 
     async def test_reading_the_schema(self, shop: Path) -> None:
-        """PRAGMA is a grant of its own."""
+        """PRAGMA is a grant of its own; what it says of the schema may be selected without."""
         guest = Asking(DatabaseGrant("shop", str(shop), statements=frozenset({"PRAGMA", "SELECT"})))
         names = [row[1] for row in await guest.rows("PRAGMA table_info(item)")]
         assert names == ["id", "name", "price", "picture"]
         assert await guest.rows("SELECT name FROM pragma_table_info('cheap')")
         without = Asking(DatabaseGrant("shop", str(shop)))
         assert (await without.refused("PRAGMA table_info(item)")).code is Refusal.NOT_GRANTED
+        assert len(await without.rows("SELECT name FROM pragma_table_info('item')")) == 4
+        for name in ("pragma_user_version", "pragma_database_list", "pragma_integrity_check"):
+            assert await without.refused(f"SELECT * FROM {name}")
         assert await without.rows("SELECT name FROM sqlite_master WHERE type = 'view'") == [
             ["cheap"]
         ]

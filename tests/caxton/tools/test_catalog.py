@@ -34,7 +34,7 @@ def test_shipped_tools_are_whole() -> None:
         ("Bash(git:*)", "shells are never run"),
         ("WebFetch", "another program"),
         ("gh__issue", "no MCP server `gh`"),
-        ("nope", "not installed; there is csv_parser"),
+        ("nope", "not installed; there is chart_generator, csv_parser, database,"),
     ],
 )
 def test_what_is_not_there_has_a_reason(name: str, reason: str) -> None:

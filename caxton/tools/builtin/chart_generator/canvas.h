@@ -64,11 +64,10 @@ extern const canvas VECTOR;
 void svg_begin(int width, int height, slice title, slice description, uint32_t seed);
 buffer svg_end(void);
 
-/* The image, three bytes a pixel, from the top left. */
-typedef struct {
-    int width, height;
-    unsigned char *pixels;
-} pixels;
-buffer png_of(pixels image);
+/*
+ * A PNG file. `rows` are from the top: one byte that is not used yet, then three bytes a pixel. They
+ * are changed and freed.
+ */
+buffer png_of(unsigned char *rows, int width, int height);
 
 #endif

@@ -110,9 +110,9 @@ static void check_options(const chart *c, json arguments) {
     if (!has_argument(arguments, "rows"))
         for (const char *const *name = (const char *const[]){"columns", "x", "y", NULL}; *name; name++)
             if (has_argument(arguments, *name)) fail("bad_argument", "%s needs rows", *name);
-    if ((int64_t)c->width * c->height * c->scale * c->scale > 6000000)
-        fail("too_large", "%d x %d at scale %d is over 6,000,000 pixels", c->width, c->height,
-             c->scale);
+    if ((int64_t)c->width * c->height * c->scale * c->scale > MOST_PIXELS)
+        fail("too_large", "%d x %d at scale %d is over %d pixels", c->width, c->height, c->scale,
+             MOST_PIXELS);
 }
 
 chart read_chart(json arguments) {

@@ -6,7 +6,13 @@
 #include "canvas.h"
 #include "json.h"
 
-enum { MOST_SERIES = 50, MOST_VALUES = 100000, MOST_CELLS = 500000, MOST_COLUMNS = 200 };
+enum {
+    MOST_SERIES = 50,
+    MOST_VALUES = 100000,
+    MOST_CELLS = 500000,
+    MOST_COLUMNS = 200,
+    MOST_PIXELS = 4000000
+};
 
 typedef enum { LINE, BAR, PIE, SCATTER, AREA, HISTOGRAM } chart_kind;
 

@@ -112,8 +112,8 @@ static label_plan plan_labels(const chart *c, double plot_width) {
     double width = widest(c->labels, c->label_count, 160);
     if (width == 0) return (label_plan){1, false, 0, 6};
     if (width + 8 <= slot) return (label_plan){1, false, slot - 4, 24};
-    /* Few names are all shown; of many, as in a row of dates, some are enough. */
-    if (c->label_count > 24 || slot < 15) {
+    /* Bars and few names are all named; of many, as in a row of dates, some are enough. */
+    if (c->label_count > (c->kind == BAR ? 60 : 24) || slot < 15) {
         width = fmin(width, 110);
         return (label_plan){(size_t)ceil((width + 14) / slot), false, width, 24};
     }

@@ -26,12 +26,12 @@ static double *sorted_values(const chart *c) {
     return values;
 }
 
-/* Freedman and Diaconis' width, and Sturges' where half of the values are equal. */
+/* The smaller of Freedman and Diaconis' width and Sturges', which suits few values. */
 static double good_width(const double *values, size_t count) {
     double spread = values[count * 3 / 4] - values[count / 4];
     double whole = values[count - 1] - values[0];
     double width = 2 * spread / cbrt((double)count), plain = whole / (log2((double)count) + 1);
-    if (!(width > 0)) width = plain;
+    if (!(width > 0) || plain < width) width = plain;
     return fmax(width, whole / 60);
 }
 

@@ -59,6 +59,10 @@ range value_range(const chart *c) {
     /* Where 0 is near anyway, a line shows how large values are too. */
     from_zero |= c->kind == LINE && r.low > 0 && r.low < r.high * 0.4;
     if (from_zero) include(&r, 0);
+    /* Numbers at bars stand above or below them. */
+    double room = (r.high - r.low) * 0.06;
+    if (c->show_values && !c->stacked && r.high > 0) r.high += room;
+    if (c->show_values && !c->stacked && r.low < 0) r.low -= room;
     return r;
 }
 
@@ -211,47 +215,75 @@ static void draw_bar_value(const frame *f, rectangle bar, double value, colour i
     const chart *c = f->chart;
     slice text = number_label(value);
     double middle = bar.x + bar.width / 2, width = text_width(text, TINY);
+    double y = value < 0 ? bar.y + bar.height + 13 : bar.y - 5;
+    text_style style = {TINY, c->look->text, MIDDLE, false, 0};
     if (c->stacked) {
-        colour on = lightness(ink) > 0.55 ? (colour){20, 24, 31} : (colour){255, 255, 255};
-        if (bar.height >= 14 && bar.width >= width + 4)
-            draw->text(middle, bar.y + bar.height / 2 + 4, text,
-                       (text_style){TINY, on, MIDDLE, false, 0});
+        if (bar.height < 14 || bar.width < width + 4) return;
+        if (lightness(ink) > 0.55) style.ink = (colour){20, 24, 31};
+        else style.ink = (colour){255, 255, 255};
+        y = bar.y + bar.height / 2 + 4;
+    } else if (width > slot_width(f) / (double)c->series_count * 1.25) {
         return;
     }
-    if (width > slot_width(f) / (double)c->series_count * 1.25) return;
-    double y = value < 0 ? bar.y + bar.height + 13 : bar.y - 5;
-    draw->text(middle, y, text, (text_style){TINY, c->look->text, MIDDLE, false, 0});
+    if (y > f->plot.y && y < f->plot.y + f->plot.height) draw->text(middle, y, text, style);
 }
 
-void draw_bars(const frame *f) {
+/* The bars of all series, each given to `each`; stacked, or side by side in their slots. */
+static void for_each_bar(const frame *f, void (*each)(const frame *f, rectangle bar, size_t index,
+                                                      size_t place)) {
     const chart *c = f->chart;
-    size_t bars = c->stacked ? 1 : c->series_count, tips = c->series_count * c->label_count;
+    size_t bars = c->stacked ? 1 : c->series_count;
     double slot = slot_width(f), group = slot > 4 ? slot * 0.74 : slot;
     double step = fmin(group / (double)bars, 90), gap = step > 6 ? 1.5 : 0;
     double *above = allocate_zeroed(c->label_count, sizeof *above);
     double *below = allocate_zeroed(c->label_count, sizeof *below);
-    rectangle *shapes = allocate(c->label_count * sizeof *shapes);
-    draw->clip((rectangle){f->plot.x, f->plot.y - 18, f->plot.width, f->plot.height + 18});
-    for (size_t i = 0; i < c->series_count; i++) {
-        size_t count = 0;
-        colour ink = ink_of(c, i);
+    for (size_t i = 0; i < c->series_count; i++)
         for (size_t k = 0; k < c->series[i].count; k++) {
             double value = c->series[i].y[k], *base = value < 0 ? &below[k] : &above[k];
             if (isnan(value)) continue;
             double from = c->stacked ? *base : 0, x = slot_at(f, k) - step * (double)bars / 2;
             if (!c->stacked) x += step * (double)i;
-            rectangle bar = bar_between(f, x + gap / 2, step - gap, from, from + value);
+            each(f, bar_between(f, x + gap / 2, step - gap, from, from + value), i, k);
             *base += value;
-            if (tips <= MOST_TIPS) draw->rectangle(bar, ink, 1, value_tip(c, i, k));
-            else shapes[count++] = bar;
-            if (c->show_values) draw_bar_value(f, bar, value, ink);
         }
-        draw->rectangles(shapes, count, ink, 1);
-    }
-    draw->unclip();
-    free(shapes);
     free(below);
     free(above);
+}
+
+/* Bars that are too many to say what they are, of the series before and at `index`. */
+static rectangle *waiting;
+static size_t waiting_count, waiting_index;
+
+static void draw_waiting(const chart *c) {
+    draw->rectangles(waiting, waiting_count, ink_of(c, waiting_index), 1);
+    waiting_count = 0;
+}
+
+static void draw_bar(const frame *f, rectangle bar, size_t index, size_t place) {
+    const chart *c = f->chart;
+    if (c->series_count * c->label_count <= MOST_TIPS) {
+        draw->rectangle(bar, ink_of(c, index), 1, value_tip(c, index, place));
+        return;
+    }
+    if (index != waiting_index) draw_waiting(c);
+    waiting_index = index;
+    waiting[waiting_count++] = bar;
+}
+
+static void draw_value(const frame *f, rectangle bar, size_t index, size_t place) {
+    const chart *c = f->chart;
+    draw_bar_value(f, bar, c->series[index].y[place], ink_of(c, index));
+}
+
+void draw_bars(const frame *f) {
+    const chart *c = f->chart;
+    waiting = allocate(c->label_count * sizeof *waiting);
+    draw->clip(f->plot);
+    for_each_bar(f, draw_bar);
+    draw_waiting(c);
+    draw->unclip();
+    free(waiting);
+    if (c->show_values) for_each_bar(f, draw_value);
 }
 
 void draw_scatter(const frame *f) {

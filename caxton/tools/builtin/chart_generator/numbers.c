@@ -75,7 +75,8 @@ static void choose_words(axis *a) {
         a->exponent = true;
         return;
     }
-    if (most >= 1e9 && a->step >= 1e5) a->divisor = 1e9, a->suffix = "B";
+    if (most >= 1e12 && a->step >= 1e8) a->divisor = 1e12, a->suffix = "T";
+    else if (most >= 1e9 && a->step >= 1e5) a->divisor = 1e9, a->suffix = "B";
     else if (most >= 1e6 && a->step >= 1e3) a->divisor = 1e6, a->suffix = "M";
     a->separate = most / a->divisor >= SEPARATED;
     a->decimals = decimals_of(a->step / a->divisor);
@@ -105,16 +106,16 @@ double tick_value(const axis *a, int index) { return (double)(a->first + index) 
 slice tick_label(const axis *a, int index) {
     char digits[400];
     double value = tick_value(a, index);
+    if (value == 0) return slice_of("0");
     if (a->exponent) {
         double most = fmax(fabs(a->low), fabs(a->high));
         int precision = (int)ceil(log10(most / a->step)) + 2;
-        if (value == 0) return slice_of("0");
         snprintf(digits, sizeof digits, "%.*g", precision > 17 ? 17 : precision, value);
         shorten_exponent(digits);
         return grouped(digits, false, "");
     }
     snprintf(digits, sizeof digits, "%.*f", a->decimals, value / a->divisor);
-    return grouped(digits, a->separate, value == 0 ? "" : a->suffix);
+    return grouped(digits, a->separate, a->suffix);
 }
 
 slice number_label(double value) {

@@ -8,7 +8,7 @@
 
 #include "canvas.h"
 
-enum { HASH_BITS = 15, WINDOW = 1 << 15, SHORTEST = 3, LONGEST = 258, CHAIN = 24, GOOD = 32, ENDS = 24 };
+enum { HASH_BITS = 15, WINDOW = 1 << 15, SHORTEST = 3, LONGEST = 258, CHAIN = 12, GOOD = 32, ENDS = 12 };
 
 static uint32_t crc_table[256];
 
@@ -90,8 +90,15 @@ static uint32_t hash3(const unsigned char *s) {
     return ((uint32_t)s[0] << 16 | (uint32_t)s[1] << 8 | s[2]) * 2654435761u >> (32 - HASH_BITS);
 }
 
+/* How many bytes are equal, eight at a time. */
 static size_t match_length(const unsigned char *a, const unsigned char *b, size_t most) {
     size_t length = 0;
+    for (; most - length >= 8; length += 8) {
+        uint64_t x, y;
+        memcpy(&x, a + length, 8);
+        memcpy(&y, b + length, 8);
+        if (x != y) return length + (size_t)__builtin_ctzll(x ^ y) / 8;
+    }
     while (length < most && a[length] == b[length]) length++;
     return length;
 }
@@ -135,22 +142,28 @@ static void deflate(bit_writer *w, const unsigned char *data, size_t length) {
             put_match(w, found, distance);
         }
         /* Of a long match its ends are enough: its middle is in the window already. */
-        for (size_t i = 0; i < found; i++)
-            if ((i < ENDS || i + ENDS >= found) && length - at - i >= SHORTEST) remember(data, at + i);
+        size_t skipped = found > 2 * ENDS ? found - 2 * ENDS : 0;
+        for (size_t i = 0; i < found; i += i == ENDS - 1 ? 1 + skipped : 1)
+            if (length - at - i >= SHORTEST) remember(data, at + i);
         at += found;
     }
     put_symbol(w, 256);
     if (w->used) put_bits(w, 0, 8 - w->used);
 }
 
+#define ADD(i) a += data[at + i], b += a
+
 static uint32_t adler_of(const unsigned char *data, size_t length) {
     uint32_t a = 1, b = 0;
-    /* 5552 bytes are the most that cannot overflow 32 bits. */
-    for (size_t at = 0; at < length;) {
-        for (size_t end = length - at < 5552 ? length : at + 5552; at < end; at++) {
-            a += data[at];
-            b += a;
+    size_t at = 0;
+    while (at < length) {
+        /* 5552 bytes are the most that cannot overflow 32 bits. */
+        size_t end = length - at < 5552 ? length : at + 5552;
+        for (; at + 8 <= end; at += 8) {
+            ADD(0), ADD(1), ADD(2), ADD(3);
+            ADD(4), ADD(5), ADD(6), ADD(7);
         }
+        for (; at < end; at++) ADD(0);
         a %= 65521;
         b %= 65521;
     }
@@ -159,53 +172,48 @@ static uint32_t adler_of(const unsigned char *data, size_t length) {
 
 enum { FILTER_LEFT = 1, FILTER_UP = 2 };
 
-/* The filter that leaves fewer bytes other than 0. Without one, rows would hardly ever be shorter. */
-static int best_filter(const unsigned char *row, const unsigned char *above, size_t size) {
-    size_t left = 0, up = 0;
-    if (!above) return FILTER_LEFT;
-    if (!memcmp(row, above, size)) return FILTER_UP;
-    for (size_t i = 3; i < size; i++) {
+/* Filters a row where it is, by what leaves fewer bytes other than 0; its number goes before it. */
+static void filter_row(unsigned char *row, const unsigned char *above, size_t size) {
+    size_t left = 0, up = above ? 0 : size;
+    row[-1] = FILTER_UP;
+    if (above && match_length(row, above, size) == size) {
+        memset(row, 0, size);
+        return;
+    }
+    for (size_t i = 3; i < size && above; i++) {
         left += row[i] != row[i - 3];
         up += row[i] != above[i];
     }
-    return left < up ? FILTER_LEFT : FILTER_UP;
-}
-
-static void put_row(unsigned char *to, const unsigned char *row, const unsigned char *above,
-                    size_t size) {
-    int filter = best_filter(row, above, size);
-    *to++ = (unsigned char)filter;
-    if (filter == FILTER_UP) {
-        for (size_t i = 0; i < size; i++) to[i] = (unsigned char)(row[i] - above[i]);
+    if (up <= left) {
+        for (size_t i = 0; i < size; i++) row[i] = (unsigned char)(row[i] - above[i]);
         return;
     }
-    memcpy(to, row, 3);
-    for (size_t i = 3; i < size; i++) to[i] = (unsigned char)(row[i] - row[i - 3]);
+    row[-1] = FILTER_LEFT;
+    for (size_t i = size; i-- > 3;) row[i] = (unsigned char)(row[i] - row[i - 3]);
 }
 
-buffer png_of(pixels image) {
-    size_t size = 3 * (size_t)image.width;
-    size_t raw_length = (size + 1) * (size_t)image.height;
-    unsigned char *raw = allocate(raw_length);
-    for (int y = 0; y < image.height; y++) {
-        const unsigned char *row = image.pixels + size * (size_t)y;
-        put_row(raw + (size + 1) * (size_t)y, row, y ? row - size : NULL, size);
+buffer png_of(unsigned char *rows, int width, int height) {
+    size_t size = 3 * (size_t)width, length = (size + 1) * (size_t)height;
+    /* From the bottom, so that the row above is still as it was drawn. */
+    for (int y = height - 1; y >= 0; y--) {
+        unsigned char *row = rows + (size + 1) * (size_t)y + 1;
+        filter_row(row, y ? row - size - 1 : NULL, size);
     }
     bit_writer w = {0};
     put_bits(&w, 0x0178, 16); /* deflate, window of 32 KiB, checked */
-    deflate(&w, raw, raw_length);
-    put_be32(&w.out, adler_of(raw, raw_length));
-    free(raw);
+    deflate(&w, rows, length);
+    put_be32(&w.out, adler_of(rows, length));
+    free(rows);
 
     make_crc_table();
-    buffer png = {0};
+    buffer png = {0}, header = {0};
     add_bytes(&png, "\x89PNG\r\n\x1A\n", 8);
-    buffer header = {0};
-    put_be32(&header, (uint32_t)image.width);
-    put_be32(&header, (uint32_t)image.height);
+    put_be32(&header, (uint32_t)width);
+    put_be32(&header, (uint32_t)height);
     add_bytes(&header, "\x08\x02\0\0\0", 5); /* 8 bits of red, green and blue */
     put_chunk(&png, "IHDR", header.bytes, header.length);
     put_chunk(&png, "IDAT", w.out.bytes, w.out.length);
+    free(w.out.bytes);
     put_chunk(&png, "IEND", NULL, 0);
     return png;
 }

@@ -1,16 +1,17 @@
 /*
  * Shapes as pixels. Lines and text are drawn into a mask by their distance, so that overlapping
- * strokes of one shape do not darken each other; surfaces are filled by exact horizontal coverage of
- * four lines a pixel.
+ * strokes of one shape do not darken each other; surfaces are filled by how much of each pixel they
+ * cover.
  */
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "canvas.h"
 #include "font.h"
 
-enum { SUBLINES = 4, UNITS_OF_EM = 20 };
+enum { UNITS_OF_EM = 20 };
 
 typedef struct {
     int left, top, right, bottom; /* right and bottom are outside */
@@ -19,10 +20,15 @@ typedef struct {
 static struct {
     int width, height;
     double scale;
-    unsigned char *pixels; /* three bytes each */
+    size_t stride;
+    unsigned char *pixels; /* see canvas.h */
     unsigned char *mask;
     box dirty, limits;
 } image;
+
+/* fmin and fmax care for what is no number, and cost more than the rest of a pixel. */
+static double smaller(double a, double b) { return a < b ? a : b; }
+static double larger(double a, double b) { return a > b ? a : b; }
 
 static int at_least(int value, int least) { return value < least ? least : value; }
 static int at_most(int value, int most) { return value > most ? most : value; }
@@ -34,7 +40,8 @@ void raster_begin(int width, int height, int scale) {
     image.width = width * scale;
     image.height = height * scale;
     size_t size = (size_t)image.width * (size_t)image.height;
-    image.pixels = allocate(size * 3);
+    image.stride = 1 + 3 * (size_t)image.width;
+    image.pixels = allocate(image.stride * (size_t)image.height);
     image.mask = allocate_zeroed(size, 1);
     image.limits = (box){0, 0, image.width, image.height};
     clean_dirt();
@@ -54,7 +61,7 @@ static void blend(unsigned char *pixel, colour ink, double part) {
 }
 
 static unsigned char *pixel_at(int x, int y) {
-    return image.pixels + 3 * ((size_t)y * (size_t)image.width + (size_t)x);
+    return image.pixels + (size_t)y * image.stride + 1 + 3 * (size_t)x;
 }
 
 /* Where along a row a line of this radius may be, in pixels. */
@@ -63,20 +70,20 @@ static void row_reach(double x0, double y0, double x1, double y1, double top, do
     double from = 0, to = 1, rise = y1 - y0;
     if (fabs(rise) > 1e-9) {
         double a = (top - reach - y0) / rise, b = (bottom + reach - y0) / rise;
-        from = fmax(0, fmin(a, b));
-        to = fmin(1, fmax(a, b));
+        from = larger(0, smaller(a, b));
+        to = smaller(1, larger(a, b));
     }
     double a = x0 + (x1 - x0) * from, b = x0 + (x1 - x0) * to;
-    *left = fmin(a, b) - reach;
-    *right = fmax(a, b) + reach;
+    *left = smaller(a, b) - reach;
+    *right = larger(a, b) + reach;
 }
 
 /* Adds a line with round ends to the mask; coordinates and radius in image pixels. */
 static void stroke_mask(point start, point end, double radius) {
     double x0 = start.x, y0 = start.y, x1 = end.x, y1 = end.y;
     double reach = radius + 0.5, dx = x1 - x0, dy = y1 - y0, square = dx * dx + dy * dy;
-    int top = at_least((int)floor(fmin(y0, y1) - reach), image.limits.top);
-    int bottom = at_most((int)ceil(fmax(y0, y1) + reach), image.limits.bottom);
+    int top = at_least((int)floor(smaller(y0, y1) - reach), image.limits.top);
+    int bottom = at_most((int)ceil(larger(y0, y1) + reach), image.limits.bottom);
     for (int y = top; y < bottom; y++) {
         double from, to;
         row_reach(x0, y0, x1, y1, y, y + 1, reach, &from, &to);
@@ -93,7 +100,7 @@ static void stroke_mask(point start, point end, double radius) {
             if (cover <= 0) continue;
             /* A line thinner than a pixel is as pale as it is thin. */
             double most = radius < 0.5 ? 2 * radius : 1;
-            int value = (int)(255 * fmin(cover, 1) * most);
+            int value = (int)(255 * smaller(cover, 1) * most);
             if (value > row[x]) row[x] = (unsigned char)value;
         }
         image.dirty.left = at_most(image.dirty.left, left);
@@ -118,30 +125,7 @@ static void paint_mask(colour ink) {
     clean_dirt();
 }
 
-typedef struct {
-    double x;
-    int turn;
-} crossing;
-
-static int by_x(const void *a, const void *b) {
-    double x = ((const crossing *)a)->x, y = ((const crossing *)b)->x;
-    return (x > y) - (x < y);
-}
-
-static void cover_span(float *cover, double from, double to) {
-    from = fmax(from, image.limits.left);
-    to = fmin(to, image.limits.right);
-    if (from >= to) return;
-    int first = (int)from, last = (int)to;
-    if (first == last) {
-        cover[first] += (float)((to - from) / SUBLINES);
-        return;
-    }
-    cover[first] += (float)((first + 1 - from) / SUBLINES);
-    for (int x = first + 1; x < last; x++) cover[x] += 1.0f / SUBLINES;
-    if (last < image.width) cover[last] += (float)((to - last) / SUBLINES);
-}
-
+/* A side of a surface, from its upper end to its lower; `turn` is 1 when it was drawn downwards. */
 typedef struct {
     double x0, y0, x1, y1;
     int turn;
@@ -152,56 +136,87 @@ static int by_top(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Fills by the non-zero rule; coordinates in image pixels. */
-static void fill_points(const point *points, size_t count, colour fill, double alpha) {
-    edge *edges = allocate(count * sizeof *edges);
-    size_t edge_count = 0, begun = 0, active_count = 0;
-    double top = INFINITY, bottom = -INFINITY, west = INFINITY, east = -INFINITY;
+/*
+ * `change[x]` is by how much more of pixel x is inside than of pixel x - 1. A piece of an edge inside
+ * one pixel column covers `height` of what lies to its right, and of its own pixel the part that is
+ * right of it.
+ */
+static void add_piece(float *change, double from, double to, double height, int column) {
+    if (column >= image.limits.right) return;
+    if (column < image.limits.left) {
+        change[image.limits.left] += (float)height;
+        return;
+    }
+    double right = column + 1 - (from + to) / 2;
+    change[column] += (float)(height * right);
+    change[column + 1] += (float)(height * (1 - right));
+}
+
+/* The part of an edge that lies in the row of pixels from y on. */
+static void add_edge(float *change, const edge *e, double y) {
+    double slope = (e->x1 - e->x0) / (e->y1 - e->y0);
+    double top = larger(e->y0, y), bottom = smaller(e->y1, y + 1);
+    double a = e->x0 + slope * (top - e->y0), b = e->x0 + slope * (bottom - e->y0);
+    double left = smaller(a, b), right = larger(a, b), height = (bottom - top) * e->turn;
+    int last = (int)floor(right);
+    for (int column = (int)floor(left); column <= last; column++) {
+        double from = larger(left, column), to = smaller(right, column + 1);
+        if (right - left < 1e-9) to = from;
+        double part = right - left < 1e-9 ? 1 : (to - from) / (right - left);
+        add_piece(change, from, to, height * part, column);
+    }
+}
+
+static size_t make_edges(edge *edges, const point *points, size_t count) {
+    size_t used = 0;
     for (size_t i = 0; i < count; i++) {
         point a = points[i], b = points[(i + 1) % count];
-        top = fmin(top, a.y);
-        bottom = fmax(bottom, a.y);
-        west = fmin(west, a.x);
-        east = fmax(east, a.x);
-        if (a.y == b.y) continue;
-        edges[edge_count++] = a.y < b.y ? (edge){a.x, a.y, b.x, b.y, 1}
-                                        : (edge){b.x, b.y, a.x, a.y, -1};
+        if (a.y < b.y) edges[used++] = (edge){a.x, a.y, b.x, b.y, 1};
+        else if (a.y > b.y) edges[used++] = (edge){b.x, b.y, a.x, a.y, -1};
     }
-    qsort(edges, edge_count, sizeof *edges, by_top);
-    edge **active = allocate(edge_count * sizeof *active);
-    crossing *crossings = allocate(edge_count * sizeof *crossings);
-    float *cover = allocate_zeroed((size_t)image.width, sizeof *cover);
-    int first = at_least((int)floor(top), image.limits.top);
-    int last = at_most((int)ceil(bottom), image.limits.bottom);
-    int left = at_least((int)floor(west), image.limits.left);
-    int right = at_most((int)ceil(east), image.limits.right);
-    for (int y = first; y < last; y++) {
-        for (int sub = 0; sub < SUBLINES; sub++) {
-            double line = y + (sub + 0.5) / SUBLINES;
-            while (begun < edge_count && edges[begun].y0 <= line)
-                active[active_count++] = &edges[begun++];
-            size_t kept = 0, found = 0;
-            for (size_t i = 0; i < active_count; i++) {
-                edge *e = active[i];
-                if (e->y1 <= line) continue;
-                active[kept++] = e;
-                double x = e->x0 + (e->x1 - e->x0) * ((line - e->y0) / (e->y1 - e->y0));
-                crossings[found++] = (crossing){x, e->turn};
-            }
-            active_count = kept;
-            qsort(crossings, found, sizeof *crossings, by_x);
-            for (size_t i = 0, turns = 0; i + 1 < found; i++) {
-                turns += (size_t)crossings[i].turn;
-                if (turns) cover_span(cover, crossings[i].x, crossings[i + 1].x);
-            }
-        }
-        for (int x = left; x < right; x++) {
-            if (cover[x] > 0) blend(pixel_at(x, y), fill, cover[x] * alpha);
-            cover[x] = 0;
-        }
+    qsort(edges, used, sizeof *edges, by_top);
+    return used;
+}
+
+static box bounds_of(const point *points, size_t count) {
+    double top = INFINITY, bottom = -INFINITY, left = INFINITY, right = -INFINITY;
+    for (size_t i = 0; i < count; i++) {
+        top = smaller(top, points[i].y);
+        bottom = larger(bottom, points[i].y);
+        left = smaller(left, points[i].x);
+        right = larger(right, points[i].x);
     }
-    free(cover);
-    free(crossings);
+    return (box){at_least((int)floor(left), image.limits.left),
+                 at_least((int)floor(top), image.limits.top),
+                 at_most((int)ceil(right), image.limits.right),
+                 at_most((int)ceil(bottom), image.limits.bottom)};
+}
+
+/* Fills a surface that does not overlap itself; coordinates in image pixels. */
+static void fill_points(const point *points, size_t count, colour fill, double alpha) {
+    edge *edges = allocate(count * sizeof *edges);
+    edge **active = allocate(count * sizeof *active);
+    float *change = allocate_zeroed((size_t)image.width + 2, sizeof *change);
+    size_t edge_count = make_edges(edges, points, count), begun = 0, active_count = 0;
+    box bounds = bounds_of(points, count);
+    for (int y = bounds.top; y < bounds.bottom; y++) {
+        size_t kept = 0;
+        while (begun < edge_count && edges[begun].y0 < y + 1) active[active_count++] = &edges[begun++];
+        for (size_t i = 0; i < active_count; i++) {
+            if (active[i]->y1 <= y) continue;
+            active[kept++] = active[i];
+            add_edge(change, active[i], y);
+        }
+        active_count = kept;
+        double inside = 0;
+        for (int x = bounds.left; x < bounds.right; x++) {
+            inside += change[x];
+            change[x] = 0;
+            if (fabs(inside) > 1e-4) blend(pixel_at(x, y), fill, smaller(fabs(inside), 1) * alpha);
+        }
+        change[bounds.right] = change[bounds.right + 1] = 0;
+    }
+    free(change);
     free(active);
     free(edges);
 }
@@ -222,7 +237,7 @@ static double snapped(double value, double extent) {
 
 /* How much of a pixel lies between two ends. */
 static double covered(int pixel, double from, double to) {
-    return fmin(to, pixel + 1) - fmax(from, pixel);
+    return smaller(to, pixel + 1) - larger(from, pixel);
 }
 
 static void raster_rectangle(rectangle r, colour fill, double alpha, slice tip) {
@@ -233,9 +248,16 @@ static void raster_rectangle(rectangle r, colour fill, double alpha, slice tip) 
     int x1 = at_most((int)ceil(right), image.limits.right);
     int y0 = at_least((int)floor(top), image.limits.top);
     int y1 = at_most((int)ceil(bottom), image.limits.bottom);
+    const unsigned char *whole = NULL; /* a row that is covered in full, to copy */
     for (int y = y0; y < y1; y++) {
         double part = covered(y, top, bottom) * alpha;
+        if (part >= 1 && whole && x1 > x0) {
+            memcpy(pixel_at(x0, y), whole, 3 * (size_t)(x1 - x0));
+            continue;
+        }
         for (int x = x0; x < x1; x++) blend(pixel_at(x, y), fill, part * covered(x, left, right));
+        /* Pixels at the sides that are covered in part depend on what is below them. */
+        if (part >= 1 && left <= x0 && right >= x1) whole = pixel_at(x0, y);
     }
 }
 
@@ -262,7 +284,7 @@ static void raster_disc(point middle, double radius, colour fill, double alpha, 
     for (int row = top; row < bottom; row++)
         for (int column = left; column < right; column++) {
             double dx = column + 0.5 - x, dy = row + 0.5 - y;
-            blend(pixel_at(column, row), fill, fmin(1, r + 0.5 - sqrt(dx * dx + dy * dy)) * alpha);
+            blend(pixel_at(column, row), fill, smaller(1, r + 0.5 - sqrt(dx * dx + dy * dy)) * alpha);
         }
 }
 
@@ -297,7 +319,7 @@ static void raster_text(double x, double y, slice text, text_style style) {
     double width = text_width(text, style.size), turn = style.turn * PI / 180;
     double back = style.at == START ? 0 : style.at == MIDDLE ? width / 2 : width;
     double size = style.size * image.scale, unit = size / UNITS_OF_EM;
-    double radius = style.bold ? fmax(1.2 * unit, 0.8) : fmax(0.8 * unit, 0.5);
+    double radius = style.bold ? larger(1.2 * unit, 0.8) : larger(0.8 * unit, 0.5);
     point start = {(x - back * cos(turn)) * image.scale, (y - back * sin(turn)) * image.scale};
     stroke_text(start, text, size, turn, radius, stroke_mask);
     paint_mask(style.ink);
@@ -315,7 +337,7 @@ static void raster_unclip(void) { image.limits = (box){0, 0, image.width, image.
 
 buffer raster_png(void) {
     free(image.mask);
-    return png_of((pixels){image.width, image.height, image.pixels});
+    return png_of(image.pixels, image.width, image.height);
 }
 
 const canvas RASTER = {
