@@ -519,6 +519,16 @@ def test_folders_and_variables_are_wasi_only(bench: Bench, tmp_path: Path) -> No
     assert bench.result(tool(OK), grants=grants).data == b'"abc"'
 
 
+def test_descriptions_are_in_the_record(bench: Bench) -> None:
+    """Out of the component's own section, where it has one."""
+    docs = b'\0{"worlds":{"w":{"funcs":{"call":{"docs":"Calls."}}}}}'
+    content = bytes([12]) + b"package-docs" + docs
+    data = wat(tool(OK)) + bytes([0, len(content)]) + content
+    compiled = bench.engine.compile(data)
+    functions = functions_of((item.name, item.type) for item in compiled.exports)
+    assert {item.export: item.docs for item in functions} == {"describe": "", "call": "Calls."}
+
+
 def test_kinds(bench: Bench) -> None:
     """A component is one by its exports, and needs nothing to be granted for the host."""
     compiled = bench.engine.compile(wat(LOG))
