@@ -8,7 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
@@ -59,23 +59,20 @@ class CompileLimits:
             if type(value) is not int or not low <= value <= high:
                 raise InvalidSetting(name, value, f"an integer from {low} to {high}")
 
-    def for_component(self) -> CompileLimits:
-        """The same for a component: twice the memory and six times the time, up to the highest.
+    @classmethod
+    def for_component(cls) -> CompileLimits:
+        """The default for components: 1 GiB of memory, 120 s of processor time, 240 s in all.
 
-        A Python tool has 18 MB, a Python inside, and takes 15 to 35 s of processor time.
+        A tool in Python has 18 MB, a Python inside, and takes 15 to 35 s of processor time.
         """
-        return replace(
-            self,
-            memory_bytes=min(2 * self.memory_bytes, 8192 * 1024 * 1024),
-            cpu_seconds=min(6 * self.cpu_seconds, 600),
-            wall_ms=min(6 * self.wall_ms, 600_000),
-        )
+        return cls(memory_bytes=1 << 30, cpu_seconds=120, wall_ms=240_000)
 
 
 class Compiler:
     """Compiles each content once. Belongs to one event loop.
 
-    ``progress`` is told every second of a compilation that takes long.
+    Without ``limits`` they are the defaults, by kind. ``progress`` is told every second of a
+    compilation that takes long.
     """
 
     def __init__(
@@ -86,6 +83,7 @@ class Compiler:
     ) -> None:
         self._progress = progress
         self.limits = limits or CompileLimits()
+        self._by_kind = limits is None
         self._cache = ArtifactCache(cache_dir, engine_fingerprint())
         self._turns = asyncio.Semaphore(CHILDREN)
         self._under_way: dict[str, asyncio.Task[Shape]] = {}
@@ -154,8 +152,13 @@ class Compiler:
             await asyncio.sleep(PROGRESS_S)
             self._progress(sha256, size, asyncio.get_running_loop().time() - begun)
 
+    def _limits_for(self, data: bytes) -> CompileLimits:
+        if self._by_kind and is_component(data):
+            return CompileLimits.for_component()
+        return self.limits
+
     async def _run_child(self, data: bytes, part: Path) -> dict[str, object]:
-        limits = self.limits.for_component() if is_component(data) else self.limits
+        limits = self._limits_for(data)
         numbers = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
         child = await asyncio.create_subprocess_exec(
             *command("sandbox.compile_child", str(part), *map(str, numbers)),

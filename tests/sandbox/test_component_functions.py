@@ -98,6 +98,7 @@ def test_the_fixed_world_is_known_by_its_functions() -> None:
     assert is_fixed_world([Function("a:b/c", "call"), DESCRIBE, CALL])
     assert not is_fixed_world([CALL])
     assert not is_fixed_world([DESCRIBE, Function("", "call", (("n", U32),), CALL.result)])
+    assert not is_fixed_world([DESCRIBE, Function("", "call", (("s", STRING),), CALL.result)])
     assert not is_fixed_world([DESCRIBE, Function("", "call", CALL.params, STRING)])
     assert not is_fixed_world([DESCRIBE, Function("", "call", refused="own: no")])
 
