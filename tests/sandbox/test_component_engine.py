@@ -505,7 +505,7 @@ def test_many_calls_leave_nothing(bench: Bench) -> None:
     rounds(20)
     before = len(list(Path("/proc/self/fd").iterdir())), _resident()
     rounds(150)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before[0]
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before[0]
     assert _resident() - before[1] < 4 * MIB
 
 

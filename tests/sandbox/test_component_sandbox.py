@@ -16,7 +16,7 @@ from sandbox_processes import MakeBox, gone, until
 
 from sandbox import FolderGrant, Grants, Limits, Reason, Sandbox, SandboxError
 from sandbox.abi import Level
-from sandbox.compiler import CompileLimits
+from sandbox.compiler import CompileLimits, Compiler
 from sandbox.component_guest import ComponentGuest
 from sandbox.components.functions import Function
 from sandbox.module import Kind
@@ -400,17 +400,14 @@ async def test_questions_go_to_the_parent(cache_dir: Path) -> None:
         assert await granted.call(b"b") == b"2"
 
 
-async def test_a_component_gets_more_to_compile(tmp_path: Path) -> None:
+def test_a_component_gets_more_to_compile(tmp_path: Path) -> None:
     """A Python inside takes half a minute. Limits that are given hold for all kinds."""
-    tmp_path.chmod(0o700)
-    text = wat(tool("(nop)" * 1_000_000 + OK))
-    for limits in (None, CompileLimits(memory_bytes=128 * 1024**2)):
-        async with Sandbox(tmp_path, workers=1, compile_limits=limits) as box:
-            if limits is None:
-                assert (await box.load(text)).kind is Kind.COMPONENT
-                (tmp_path / next(tmp_path.glob("*.json")).name).unlink()
-            else:
-                assert (await _refused(box, text)).details["memory_bytes"] == 128 * 1024**2
+    component, module = wat("(component)"), wat("(module)")
+    by_kind = Compiler(tmp_path / "a")
+    assert by_kind._limits_for(component) == CompileLimits.for_component()
+    assert by_kind._limits_for(module) == CompileLimits()
+    given = CompileLimits(cpu_seconds=1)
+    assert Compiler(tmp_path / "b", given)._limits_for(component) == given
 
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/tools/text_stats"
