@@ -19,6 +19,7 @@ from sandbox.abi import Level
 from sandbox.compiler import CompileLimits, Compiler
 from sandbox.component_guest import ComponentGuest
 from sandbox.components.functions import Function
+from sandbox.grant_events import OnGrant
 from sandbox.module import Kind
 from sandbox.questions import Questions
 from sandbox.services.request import HostRequest, Refusal, Service, ServiceError
@@ -376,7 +377,7 @@ class Keys:
 class Answers:
     """Answers with the request's own words, or refuses."""
 
-    async def answer(self, request: HostRequest) -> bytes | None:
+    async def answer(self, request: HostRequest, _on_grant: OnGrant) -> bytes | None:
         if request.service is not Service.HTTP:
             raise ServiceError(Refusal.NOT_GRANTED, "only http")
         return b"got " + request.body

@@ -68,22 +68,15 @@ async def called(box: Sandbox, tool: LoadedTool, **arguments: object) -> ToolRun
     return await run_tool(box, tool.module, data, limits, Grants(), function=tool.function)
 
 
-async def test_the_only_function_has_the_name_of_the_file(box: Sandbox, tmp_path: Path) -> None:
+async def test_a_function_is_described_by_its_types(box: Sandbox, tmp_path: Path) -> None:
     """With its signature as a description and its types as a schema."""
     (tool,) = await load_tool(box, written(tmp_path, ONE))
-    assert (tool.about.name, tool.function) == ("numbers", "add")
-    assert tool.about.description == "Calls add: func(a: u32, b: u32) -> u32"
+    assert (tool.about.name, tool.function) == ("numbers_add", "add")
+    assert tool.about.description == "add: func(a: u32, b: u32) -> u32 of numbers"
     assert tool.about.input_schema["required"] == ["a", "b"]
     assert tool.spec.kind == "component"
     run = await called(box, tool, a=2, b=40)
     assert (run.ok, run.text) == (True, "42")
-
-
-async def test_a_file_may_describe_the_only_function(box: Sandbox, tmp_path: Path) -> None:
-    """Better than its signature does."""
-    told = {"description": "Adds two numbers.", "inputSchema": {"type": "object"}}
-    (tool,) = await load_tool(box, written(tmp_path, ONE, told))
-    assert tool.about.description == "Adds two numbers."
 
 
 async def test_each_of_several_functions_is_a_tool(box: Sandbox, tmp_path: Path) -> None:
@@ -95,10 +88,10 @@ async def test_each_of_several_functions_is_a_tool(box: Sandbox, tmp_path: Path)
     assert (odd.ok, odd.text) == (False, "4")
 
 
-async def test_a_file_cannot_describe_several_functions(box: Sandbox, tmp_path: Path) -> None:
+async def test_a_file_cannot_describe_typed_functions(box: Sandbox, tmp_path: Path) -> None:
     """It says what to do instead."""
     files = written(tmp_path, TWO, {"description": "x", "inputSchema": {"type": "object"}})
-    with pytest.raises(ToolInvalid, match=r"2 functions, which a tool\.json cannot describe"):
+    with pytest.raises(ToolInvalid, match=r"tool\.json is for a tool that has no types"):
         await load_tool(box, files)
 
 
@@ -106,7 +99,7 @@ async def test_the_world_describes_itself(box: Sandbox) -> None:
     """The example in JavaScript: its own name, schema, result and error."""
     files = ToolFiles("text_stats", EXAMPLE / "text_stats.wasm", EXAMPLE)
     (tool,) = await load_tool(box, files)
-    assert (tool.about.name, tool.function) == ("text_stats", "call")
+    assert tool.about.name == "text_stats"
     assert tool.about.input_schema["required"] == ["text"]
     run = await called(box, tool, text="one two")
     assert run.ok
