@@ -1,12 +1,15 @@
 """Sandbox: run untrusted WebAssembly with limits that are on by default.
 
-``Sandbox`` compiles modules and runs them: WASI commands in killable worker processes, agent
-modules in this process. See ``Limits`` and ``Grants`` for what a guest may use and reach.
+``Sandbox`` compiles modules and runs them: WASI commands and components in killable worker
+processes, agent modules in this process. See ``Limits`` and ``Grants`` for what a guest may use
+and reach.
 """
 
 from sandbox.abi import Level
 from sandbox.compiler import CompileLimits
-from sandbox.engine import CommandResult, GuestReply, LogLine
+from sandbox.component_guest import ComponentGuest
+from sandbox.components.functions import Function
+from sandbox.engine import CommandResult, ComponentResult, GuestReply, LogLine
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.facade import Sandbox
 from sandbox.grant_events import GrantEvent
@@ -25,9 +28,12 @@ from sandbox.quota import QuotaExceeded
 __all__ = [
     "CommandResult",
     "CompileLimits",
+    "ComponentGuest",
+    "ComponentResult",
     "DatabaseGrant",
     "Export",
     "FolderGrant",
+    "Function",
     "GrantEvent",
     "GrantHeard",
     "Grants",

@@ -59,11 +59,20 @@ class CompileLimits:
             if type(value) is not int or not low <= value <= high:
                 raise InvalidSetting(name, value, f"an integer from {low} to {high}")
 
+    @classmethod
+    def for_component(cls) -> CompileLimits:
+        """The default for components: 1 GiB of memory, 120 s of processor time, 240 s in all.
+
+        A tool in Python has 18 MB, a Python inside, and takes 15 to 35 s of processor time.
+        """
+        return cls(memory_bytes=1 << 30, cpu_seconds=120, wall_ms=240_000)
+
 
 class Compiler:
     """Compiles each content once. Belongs to one event loop.
 
-    ``progress`` is told every second of a compilation that takes long.
+    Without ``limits`` they are the defaults, by kind. ``progress`` is told every second of a
+    compilation that takes long.
     """
 
     def __init__(
@@ -74,6 +83,7 @@ class Compiler:
     ) -> None:
         self._progress = progress
         self.limits = limits or CompileLimits()
+        self._by_kind = limits is None
         self._cache = ArtifactCache(cache_dir, engine_fingerprint())
         self._turns = asyncio.Semaphore(CHILDREN)
         self._under_way: dict[str, asyncio.Task[Shape]] = {}
@@ -142,8 +152,13 @@ class Compiler:
             await asyncio.sleep(PROGRESS_S)
             self._progress(sha256, size, asyncio.get_running_loop().time() - begun)
 
+    def _limits_for(self, data: bytes) -> CompileLimits:
+        if self._by_kind and is_component(data):
+            return CompileLimits.for_component()
+        return self.limits
+
     async def _run_child(self, data: bytes, part: Path) -> dict[str, object]:
-        limits = self.limits
+        limits = self._limits_for(data)
         numbers = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
         child = await asyncio.create_subprocess_exec(
             *command("sandbox.compile_child", str(part), *map(str, numbers)),
@@ -157,13 +172,13 @@ class Compiler:
             async with asyncio.timeout(limits.wall_ms / 1000):
                 out, err = await child.communicate(data)
         except TimeoutError:
-            raise self._too_long(data) from None
+            raise _too_long(data, limits) from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
             await child.wait()
         if child.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-            raise self._too_long(data)
+            raise _too_long(data, limits)
         if child.returncode != 0:
             said = err[-STDERR_TAIL:].decode(errors="replace").strip().splitlines()
             raise SandboxError(
@@ -183,12 +198,13 @@ class Compiler:
             )
         return record
 
-    def _too_long(self, data: bytes) -> SandboxError:
-        return SandboxError(
-            Reason.COMPILE_TIMEOUT,
-            f"compiling {len(data)} bytes took more than {self.limits.cpu_seconds} s of "
-            f"processor time or {self.limits.wall_ms} ms; simplify the module or raise them",
-            size=len(data),
-            cpu_seconds=self.limits.cpu_seconds,
-            wall_ms=self.limits.wall_ms,
-        )
+
+def _too_long(data: bytes, limits: CompileLimits) -> SandboxError:
+    return SandboxError(
+        Reason.COMPILE_TIMEOUT,
+        f"compiling {len(data)} bytes took more than {limits.cpu_seconds} s of processor time or "
+        f"{limits.wall_ms} ms; simplify the module or raise them",
+        size=len(data),
+        cpu_seconds=limits.cpu_seconds,
+        wall_ms=limits.wall_ms,
+    )

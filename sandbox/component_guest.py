@@ -13,7 +13,7 @@ from sandbox.grants import Grants
 from sandbox.limits import Limits
 from sandbox.module import Module
 
-__all__ = ["ComponentCaller", "ComponentGuest"]
+__all__ = ["ComponentCaller", "ComponentGuest", "text_of"]
 
 TOLD_CHARS: Final = 2_000
 """Most of a component's own words that stand in its error."""
@@ -71,12 +71,12 @@ class ComponentGuest:
             raise SandboxError(
                 Reason.BAD_ARGUMENTS, f"the input is not UTF-8 at byte {error.start}", path=""
             ) from None
-        result = await self.invoke("call", json.dumps({self._input(): text}).encode())
-        return _reply(result, _text(result.data))
+        result = await self.invoke("call", json.dumps({"input": text}).encode())
+        return _reply(result, text_of(result.data))
 
     async def describe(self) -> bytes:
         """What the ``describe`` of a ``caxton:tool/tool`` gives. Raises ``SandboxError``."""
-        return _text((await self.invoke("describe")).data)
+        return text_of((await self.invoke("describe")).data)
 
     async def invoke(self, function: str, arguments: bytes = b"{}") -> ComponentResult:
         """Call a function by its name among the exports.
@@ -95,9 +95,6 @@ class ComponentGuest:
         """Refuse further calls; there is nothing to free."""
         self._closed = True
 
-    def _input(self) -> str:
-        return next(item.params[0][0] for item in self.functions if item.export == "call")
-
     def _only(self) -> Function:
         callable_ones = [item for item in self.functions if not item.refused]
         if len(callable_ones) == 1:
@@ -110,8 +107,8 @@ class ComponentGuest:
         )
 
 
-def _text(data: bytes) -> bytes:
-    """The text that a JSON string stands for."""
+def text_of(data: bytes) -> bytes:
+    """The text that a JSON string stands for. Raises ``SandboxError`` (``killed``)."""
     try:
         text = json.loads(data)
     except ValueError:

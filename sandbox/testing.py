@@ -275,9 +275,10 @@ REFUSED: Final[dict[str, tuple[bytes, Reason]]] = {
     "nothing": (b"", Reason.NOT_A_MODULE),
     "text format": (b"(module)", Reason.NOT_A_MODULE),
     "only magic": (b"\0asm", Reason.NOT_A_MODULE),
-    "component": (b"\0asm\x0d\0\x01\0", Reason.NOT_A_MODULE),
+    "empty component": (b"\0asm\x0d\0\x01\0", Reason.MISSING_EXPORT),
     "unknown version": (b"\0asm\x02\0\0\0", Reason.NOT_A_MODULE),
     "bad section": (b"\0asm\x01\0\0\0\xff", Reason.COMPILE_FAILED),
+    "bad component": (b"\0asm\x0d\0\x01\0\xff", Reason.COMPILE_FAILED),
 }
 """Bytes that are no module, with the reason that must be given."""
 

@@ -94,7 +94,8 @@ async def inspect(bench: Workbench, files: ToolFiles) -> Inspection:
         kind=str(module.kind),
         level=str(module.level),
         imports=tuple(_import(module, index) for index in range(len(module.imports))),
-        exports=tuple(f"{item.name}: {item.type}" for item in module.exports),
+        exports=tuple(map(str, module.functions))
+        or tuple(f"{item.name}: {item.type}" for item in module.exports),
         tools=tools,
         why_no_tool=why,
         limits=shown,

@@ -119,7 +119,7 @@ def is_fixed_world(functions: Iterable[Function]) -> bool:
         and call is not None
         and not (describe.refused or call.refused)
         and (describe.params, describe.result) == ((), _STRING)
-        and [kind for _, kind in call.params] == [_STRING]
+        and call.params == (("input", _STRING),)
         and call.result == Result(_STRING, _STRING)
     )
 

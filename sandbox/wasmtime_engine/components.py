@@ -12,8 +12,9 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import wasmtime
 from wasmtime import WasmtimeError
@@ -74,6 +75,37 @@ def compile_component(data: bytes) -> Compiled:
     )
 
 
+class _Printed:
+    """What one call prints through WASI: standard output and error, nothing where it has none."""
+
+    def __init__(self) -> None:
+        self._streams: list[StreamFile] = []
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self._open.close()
+
+    def open(self, grants: Grants) -> wasmtime.WasiConfig:
+        """What the guest sees: granted folders and variables; nothing can be read."""
+        self._streams = [self._open.enter_context(StreamFile()) for _ in range(2)]
+        wasi = wasmtime.WasiConfig()
+        wasi.argv = ["tool"]
+        wasi.stdout_file, wasi.stderr_file = (item.path for item in self._streams)
+        grant(wasi, grants)
+        return wasi
+
+    def size(self) -> int:
+        """Bytes printed so far."""
+        return sum(item.size() for item in self._streams)
+
+    def read(self, limit: int) -> bytes:
+        """Standard output, then standard error, up to ``limit`` bytes in all."""
+        return b"".join(item.read(limit) for item in self._streams)[:limit]
+
+
 class ComponentPlatform:
     """An engine of one stack size with its loaded components. One call at a time."""
 
@@ -82,7 +114,7 @@ class ComponentPlatform:
         self.ticker = Ticker(self.engine.increment_epoch)
         self._one_call = threading.Lock()
         self._run: Run | None = None
-        self._loaded: OrderedDict[Path, wc.Component] = OrderedDict()
+        self._loaded: OrderedDict[Path, tuple[wc.Component, bool]] = OrderedDict()
         self._linker = self._link()
 
     def call(
@@ -107,15 +139,16 @@ class ComponentPlatform:
         except InvalidValue as error:
             raise _bad_arguments(function, error) from None
         with self._one_call:
-            component = self._component(artifact)
-            with StreamFile() as out, StreamFile() as err, self._store(limits) as store:
-                store.set_wasi(_wasi(out, err, grants))
+            component, uses_wasi = self._component(artifact)
+            with self._store(limits) as store, _Printed() as printed:
+                if uses_wasi:
+                    store.set_wasi(printed.open(grants))
                 run = self._run = Run(store, limits, ask)
                 try:
-                    value = self._value(run, component, function, given, out)
+                    value = self._value(run, component, function, given, printed)
                 finally:
                     self._run = None
-                return _result(run, function, value, _printed(out, err, limits))
+                return _result(run, function, value, printed.read(limits.stderr_bytes))
 
     def _value(
         self,
@@ -123,27 +156,30 @@ class ComponentPlatform:
         component: wc.Component,
         function: Function,
         given: tuple[Any, ...],
-        out: StreamFile,
+        printed: _Printed,
     ) -> Any:
         """Instantiate and call. A flood of output ends the call: see ``Ticker.running``."""
         store, limits = run.store, run.limits
         kinds = tuple(kind for _, kind in function.params)
         try:
-            with self.ticker.running(out.longer_than(limits.stdout_bytes)):
+            with self.ticker.running(lambda: printed.size() > limits.stdout_bytes):
                 found = _exported(self._instantiate(component, store, limits), store, function)
                 return call(store, found, kinds, function.result, given, limits)
         except WasmtimeError as raised:
             # Said first: a flood also runs out of fuel or time, but this is its cause.
-            check_output(out.size(), limits)
+            check_output(printed.size(), limits)
             raise _told(run, raised) from None
 
-    def _component(self, artifact: Path) -> wc.Component:
+    def _component(self, artifact: Path) -> tuple[wc.Component, bool]:
+        """The component, loaded at first use, and whether it imports anything of WASI."""
         found = self._loaded.get(artifact)
         if found is None:
             try:
-                found = wc.Component.deserialize_file(self.engine, str(artifact))
+                component = wc.Component.deserialize_file(self.engine, str(artifact))
             except WasmtimeError as error:
                 raise load_failed(artifact, str(error).splitlines()[0]) from None
+            imports = component.type.imports(self.engine)
+            found = component, any(name.startswith("wasi:") for name in imports)
             self._loaded[artifact] = found
             while len(self._loaded) > LOADED_COMPONENTS:
                 self._loaded.popitem(last=False)
@@ -234,11 +270,6 @@ def _result(run: Run, function: Function, value: Any, printed: bytes) -> Compone
     )
 
 
-def _printed(out: StreamFile, err: StreamFile, limits: Limits) -> bytes:
-    first = out.read(limits.stderr_bytes)
-    return first + err.read(limits.stderr_bytes - len(first))
-
-
 def _encoded(function: Function, value: Any, limits: Limits) -> tuple[bytes, bool]:
     """The result as JSON, and whether it is the ``err`` of a result."""
     kind, failed = function.result, False
@@ -276,12 +307,3 @@ def _bad_arguments(function: Function, error: InvalidValue) -> SandboxError:
         path=error.path,
         function=function.export,
     )
-
-
-def _wasi(out: StreamFile, err: StreamFile, grants: Grants) -> wasmtime.WasiConfig:
-    """Folders and variables that are granted; what is printed is kept, nothing can be read."""
-    wasi = wasmtime.WasiConfig()
-    wasi.argv = ["tool"]
-    wasi.stdout_file, wasi.stderr_file = out.path, err.path
-    grant(wasi, grants)
-    return wasi
