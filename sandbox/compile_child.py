@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sandbox.child_process import restrict
+from sandbox.engines import EngineName, check_engine, make_engine
 from sandbox.errors import SandboxError
 
 
-def answer(data: bytes, target: Path) -> dict[str, object]:
+def answer(data: bytes, target: Path, engine: EngineName = "wasmtime") -> dict[str, object]:
     """Compile ``data`` into ``target``; the imports and exports, or the error."""
-    from sandbox.wasmtime_engine import WasmtimeEngine
-
     try:
-        compiled = WasmtimeEngine().compile(data)
+        compiled = make_engine(engine).compile(data)
     except SandboxError as error:
         return {"reason": str(error.reason), "message": error.message, "details": error.details}
     target.write_bytes(compiled.code)
@@ -32,15 +31,16 @@ def answer(data: bytes, target: Path) -> dict[str, object]:
 
 
 def main(argv: list[str], stdin: BinaryIO, stdout: BinaryIO) -> None:
-    """Arguments: target file, memory in bytes, processor seconds, process id of the parent."""
-    target, memory, cpu, parent = argv
+    """Arguments: target file, memory in bytes, processor seconds, parent's process id, engine."""
+    target, memory, cpu, parent, *engine = argv
     restrict(
         data_bytes=int(memory),
         file_bytes=1 << 30,
         cpu_seconds=int(cpu),
         parent=int(parent),
     )
-    stdout.write(json.dumps(answer(stdin.read(), Path(target))).encode())
+    record = answer(stdin.read(), Path(target), *map(check_engine, engine))
+    stdout.write(json.dumps(record).encode())
     stdout.flush()
 
 

@@ -14,7 +14,7 @@ from typing import Final, cast
 
 from sandbox.artifact_cache import ArtifactCache, Shape
 from sandbox.child_process import STDERR_TAIL, command, environment
-from sandbox.engine import engine_fingerprint
+from sandbox.engines import EngineName, fingerprint
 from sandbox.errors import InvalidSetting, Reason, SandboxError
 from sandbox.module import Module, check_header, classify, content_hash, is_component
 
@@ -80,11 +80,13 @@ class Compiler:
         cache_dir: Path,
         limits: CompileLimits | None = None,
         progress: Progress | None = None,
+        engine: EngineName = "wasmtime",
     ) -> None:
         self._progress = progress
         self.limits = limits or CompileLimits()
+        self._engine = engine
         self._by_kind = limits is None
-        self._cache = ArtifactCache(cache_dir, engine_fingerprint())
+        self._cache = ArtifactCache(cache_dir, fingerprint(engine))
         self._turns = asyncio.Semaphore(CHILDREN)
         self._under_way: dict[str, asyncio.Task[Shape]] = {}
 
@@ -161,7 +163,7 @@ class Compiler:
         limits = self._limits_for(data)
         numbers = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
         child = await asyncio.create_subprocess_exec(
-            *command("sandbox.compile_child", str(part), *map(str, numbers)),
+            *command("sandbox.compile_child", str(part), *map(str, numbers), self._engine),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

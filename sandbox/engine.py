@@ -155,9 +155,12 @@ class Engine(Protocol):
         ...
 
 
-def engine_fingerprint() -> str:
-    """Engine version, fixed flags and machine: artifacts of another fingerprint do not load."""
-    return f"wasmtime-{metadata.version('wasmtime')}-f{FLAGS_REVISION}-{platform.machine()}"
+def engine_fingerprint(package: str = "wasmtime") -> str:
+    """Engine version, fixed flags and machine: artifacts of another fingerprint do not load.
+
+    ``package`` is the distribution the engine comes in.
+    """
+    return f"{package}-{metadata.version(package)}-f{FLAGS_REVISION}-{platform.machine()}"
 
 
 def load_failed(artifact: Path, why: str) -> SandboxError:

@@ -12,6 +12,7 @@ from sandbox.abi import Level
 from sandbox.compiler import CompileLimits, Compiler, Progress
 from sandbox.component_guest import ComponentGuest
 from sandbox.engine import CommandResult, ComponentResult, Engine
+from sandbox.engines import EngineName, check_engine, commands_only
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.grants import Grants
 from sandbox.guest import CommandGuest, Guest
@@ -41,6 +42,8 @@ class Sandbox:
     trusted. ``workers`` is the number of processes for commands; they start with the first.
     ``pool`` replaces the pool, for other bounds. ``questions`` answers what guests ask.
     ``progress`` is told every second of a compilation that takes long.
+    ``engine`` is what runs WASI commands: ``wasmer`` is an extra that can do nothing else. A
+    ``pool`` must be given the same one. Raises ``InvalidSetting`` when it is not installed.
     """
 
     def __init__(
@@ -52,10 +55,14 @@ class Sandbox:
         progress: Progress | None = None,
         pool: WorkerPool | None = None,
         questions: Questions | None = None,
+        engine: EngineName = "wasmtime",
     ) -> None:
-        self._compiler = Compiler(cache_dir, compile_limits, progress)
+        self._engine_name = check_engine(engine)
         self._questions = questions or Questions()
-        self._pool = pool or WorkerPool(workers, questions=self._questions)
+        self._pool = pool or WorkerPool(workers, questions=self._questions, engine=engine)
+        if self._pool.engine != engine:
+            raise InvalidSetting("pool", self._pool.engine, f"a pool with engine {engine}")
+        self._compiler = Compiler(cache_dir, compile_limits, progress, engine)
         self._threads: GuestThreads | None = None
         self._engine: Engine | None = None
         self._engine_lock = threading.Lock()
@@ -164,6 +171,8 @@ class Sandbox:
         process it has no way to folders or variables: such grants are an ``InvalidSetting``.
         Raises ``SandboxError``; ``SandboxBusy`` at 10,000 agents, 64 in own workers.
         """
+        if self._engine_name == "wasmer":
+            raise commands_only()
         limits = limits or Limits()
         grants = grants or Grants()
         if module.level is Level.INLINE and (grants.folders or grants.env):

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from sandbox.engine import CommandResult, ComponentResult
+from sandbox.engines import EngineName, check_engine, check_wasmer
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.frames import Header, pack
 from sandbox.grants import Grants
@@ -36,6 +37,9 @@ Result = TypeVar("Result")
 FATAL: Final = frozenset({Reason.TRAP, Reason.KILLED})
 """After these a worker is replaced: a fault went through native signal handling."""
 
+WASMER_CALLS: Final = 64
+"""Most calls of a worker with engine wasmer: each call leaves a thread with its stack behind."""
+
 
 class WorkerPool:
     """A fixed number of warm workers. Belongs to one event loop; close it.
@@ -46,7 +50,7 @@ class WorkerPool:
     worker is replaced. ``grace_ms``: how long after ``wall_ms`` a worker is killed.
     ``guest_memory_bytes``: the largest ``Limits.memory_bytes`` a call may ask for.
     ``file_bytes``: the largest file a guest may write, 64 MiB to 4 GiB; standard streams are
-    such files too.
+    such files too. ``engine``: what runs in the workers; see ``sandbox.engines``.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class WorkerPool:
         guest_memory_bytes: int = 512 * MIB,
         file_bytes: int = 64 * MIB,
         questions: Questions | None = None,
+        engine: EngineName = "wasmtime",
     ) -> None:
         for name, value, low, high in (
             ("size", size, 1, 64),
@@ -73,9 +78,12 @@ class WorkerPool:
         ):
             if not low <= value <= high:
                 raise InvalidSetting(name, value, f"an integer from {low} to {high}")
+        self._engine = check_engine(engine)
         self._size = size
         self._max_waiting = max_waiting
         self._wait_s = wait_ms / 1000
+        if engine == "wasmer":
+            calls_per_worker = min(calls_per_worker, WASMER_CALLS)
         self._calls_per_worker = calls_per_worker
         self._grace_s = grace_ms / 1000
         self._guest_memory_bytes = guest_memory_bytes
@@ -92,6 +100,11 @@ class WorkerPool:
         """Start all workers now instead of with the first call, and wait for them."""
         self._fill()
         await asyncio.gather(*self._starting)
+
+    @property
+    def engine(self) -> EngineName:
+        """What runs in the workers."""
+        return self._engine
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -190,6 +203,8 @@ class WorkerPool:
                 limits.memory_bytes,
                 f"at most the pool's {self._guest_memory_bytes}",
             )
+        if self._engine == "wasmer":
+            check_wasmer(module, limits, grants)
         frame = pack(
             {
                 "artifact": str(module.artifact),
@@ -279,7 +294,9 @@ class WorkerPool:
         self._turns.given_back(owner)
         if self._closed:
             return
-        if fate in FATAL or not worker.alive or worker.calls >= self._calls_per_worker:
+        # Whatever went wrong with wasmer, its guest may still run: only its process ends it.
+        spent = fate in FATAL or (fate is not None and self._engine == "wasmer")
+        if spent or not worker.alive or worker.calls >= self._calls_per_worker:
             self._retire(worker)
             self._fill()
             # The owner's next call may have waited for this one's end, not for a worker.
@@ -324,7 +341,9 @@ class WorkerPool:
 
     async def _add(self) -> None:
         try:
-            worker = await WorkerProcess.start(self._guest_memory_bytes, self._file_bytes)
+            worker = await WorkerProcess.start(
+                self._guest_memory_bytes, self._file_bytes, self._engine
+            )
         except SandboxError as error:
             self._turns.refuse(error)
             raise

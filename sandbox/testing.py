@@ -210,6 +210,7 @@ COMMANDS: Final[dict[str, str]] = {
         imports=_READ + _WRITE,
     ),
     "exit 3": command("(call $exit (i32.const 3))", imports=_EXIT),
+    "exit 200": command("(call $exit (i32.const 200))", imports=_EXIT),
     "count env": command(
         "(drop (call $env (i32.const 64) (i32.const 68)))"
         "(i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 4))"
@@ -385,6 +386,7 @@ class EngineLaws:
             )
         assert results["cat"].stdout == b"some input" * 1000
         assert results["exit 3"].exit_code == 3
+        assert results["exit 200"].exit_code == 200
         assert results["count env"].stdout == bytes(4)
         assert results["nap"].exit_code == 0
         grown = int.from_bytes(results["grow"].stdout, "little") * 65536

@@ -21,6 +21,7 @@ from typing import BinaryIO, Final
 from sandbox.child_process import restrict
 from sandbox.components.functions import Function
 from sandbox.engine import AgentInstance, Engine
+from sandbox.engines import EngineName, check_engine, make_engine
 from sandbox.errors import Reason, SandboxError
 from sandbox.frames import PREFIX, Header, pack, unpack_header, unpack_lengths
 from sandbox.guest_threads import GuestThreads
@@ -159,8 +160,9 @@ def read_frame(source: BinaryIO) -> Frame | None:
 
 
 def main(argv: list[str]) -> None:
-    """Arguments: memory in bytes, file size in bytes, process id of the parent."""
-    data_bytes, file_bytes, parent = map(int, argv)
+    """Arguments: memory in bytes, file size in bytes, process id of the parent, engine."""
+    data_bytes, file_bytes, parent = map(int, argv[:3])
+    engine: EngineName = check_engine(argv[3]) if len(argv) > 3 else "wasmtime"
     restrict(data_bytes=data_bytes, file_bytes=file_bytes, parent=parent)
     # The frames keep descriptors of their own: what a library prints must not reach the pipe.
     requests = os.fdopen(os.dup(0), "rb")
@@ -168,9 +170,7 @@ def main(argv: list[str]) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
-    from sandbox.wasmtime_engine import WasmtimeEngine
-
-    serve(WasmtimeEngine(), requests, answers)
+    serve(make_engine(engine), requests, answers)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from sandbox.child_process import STDERR_TAIL, command, environment
+from sandbox.engines import EngineName
 from sandbox.errors import Reason, SandboxError
 from sandbox.frames import PREFIX, Header, unpack_header, unpack_lengths
 
@@ -20,8 +21,8 @@ START_S: Final = 30.0
 STOP_S: Final = 5.0
 """Longest wait for a killed worker to be gone."""
 
-WORKER_OVERHEAD_BYTES: Final = 256 * MIB
-"""Memory of a worker beyond its guest's: the interpreter, the engine and buffers."""
+WORKER_OVERHEAD_BYTES: Final[dict[EngineName, int]] = {"wasmtime": 256 * MIB, "wasmer": 512 * MIB}
+"""Memory of a worker beyond its guest's: the interpreter, the engine, its threads, buffers."""
 
 Answering = Callable[[Header, bytes], Awaitable[bytes]]
 """Gives the frame that answers a question of the worker's guest."""
@@ -37,11 +38,14 @@ class WorkerProcess:
         self._drain = asyncio.create_task(self._read_stderr(), name="sandbox worker stderr")
 
     @classmethod
-    async def start(cls, guest_memory_bytes: int, file_bytes: int) -> WorkerProcess:
+    async def start(
+        cls, guest_memory_bytes: int, file_bytes: int, engine: EngineName = "wasmtime"
+    ) -> WorkerProcess:
         """Spawn and wait until it answers. Raises ``SandboxError`` (``host_error``)."""
-        data_bytes = guest_memory_bytes + WORKER_OVERHEAD_BYTES
+        data_bytes = guest_memory_bytes + WORKER_OVERHEAD_BYTES[engine]
+        numbers = (data_bytes, file_bytes, os.getpid())
         process = await asyncio.create_subprocess_exec(
-            *command("sandbox.worker", str(data_bytes), str(file_bytes), str(os.getpid())),
+            *command("sandbox.worker", *map(str, numbers), engine),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -432,6 +432,14 @@ COMMANDS: Final = (
         (("tool", "list"),),
     ),
     CommandRow(
+        ("tool", "conformance"),
+        "tool_conformance:conformance",
+        "Make tools",
+        "Run a folder of WASI tests against the sandbox.",
+        True,
+        ("caxton tool conformance wasi-testsuite/tests", "caxton tool conformance DIR --json"),
+    ),
+    CommandRow(
         ("help",),
         "help:help_",
         "Check and configure",

@@ -8,13 +8,13 @@ import wasmtime
 
 from sandbox.engine import CommandResult
 from sandbox.grants import Grants
-from sandbox.host import check_message, check_output
+from sandbox.host import HostAbort, check_message, check_output
 from sandbox.limits import Limits
 from sandbox.module import COMMAND_EXPORTS, require
 from sandbox.services.request import Ask, nobody
 from sandbox.wasi_streams import StreamFile
 from sandbox.wasmtime_engine.calls import calls
-from sandbox.wasmtime_engine.platform import Loaded, Platform, instantiate
+from sandbox.wasmtime_engine.platform import Loaded, Platform, Run, instantiate
 
 
 def run_command(
@@ -43,7 +43,7 @@ def run_command(
         try:
             flood = stdout.longer_than(limits.stdout_bytes)
             with platform.run(store, limits, ask, flood) as run:
-                code = _start(loaded, store, limits)
+                code = _start(run, loaded, limits)
         finally:
             # Said first: a flood also runs out of fuel or time, but this is its cause.
             check_output(stdout.size(), limits)
@@ -80,11 +80,13 @@ def grant(wasi: wasmtime.WasiConfig, grants: Grants) -> None:
         wasi.preopen_dir(str(folder.host), folder.guest, folder.write)
 
 
-def _start(loaded: Loaded, store: wasmtime.Store, limits: Limits) -> int:
+def _start(run: Run, loaded: Loaded, limits: Limits) -> int:
     try:
-        start = instantiate(loaded, store, limits).function("_start")
+        start = instantiate(loaded, run.store, limits).function("_start")
         if start is not None:
             start()
-    except wasmtime.ExitTrap as ended:
-        return ended.code
+    except (wasmtime.WasmtimeError, wasmtime.Trap, HostAbort):
+        if run.exit_code is None:
+            raise
+        return run.exit_code
     return 0

@@ -49,6 +49,7 @@ class Run:
         self.deadline = self.started + limits.wall_ms / 1000
         self.host = HostCalls(limits, self, ask)
         self.trapped = False
+        self.exit_code: int | None = None
         store.set_fuel(limits.fuel)
         store.set_epoch_deadline(ticks(limits.wall_ms))
 
@@ -74,11 +75,11 @@ class Run:
         """
         if self.host.failure is not None:
             return self.host.failure
-        if isinstance(raised, wasmtime.ExitTrap):
+        if self.exit_code is not None:
             return SandboxError(
                 Reason.GUEST_ABORT,
-                f"the guest ended itself with exit code {raised.code}",
-                exit_code=raised.code,
+                f"the guest ended itself with exit code {self.exit_code}",
+                exit_code=self.exit_code,
             )
         code = raised.trap_code if isinstance(raised, Trap) else None
         if code is TrapCode.OUT_OF_FUEL or self.store.get_fuel() == 0:
@@ -199,6 +200,7 @@ class Platform:
         define = self._definer(linker)
         if wasi:
             define(WASI, "poll_oneoff", 4, "i32", lambda run: partial(_poll, run))
+            define(WASI, "proc_exit", 1, "", lambda run: partial(_exit, run))
         for item in FUNCTIONS:
             if wasi or item.level is Level.INLINE:
                 work = partial(_of_host, name=item.name)
@@ -233,8 +235,6 @@ def instantiate(loaded: Loaded, store: wasmtime.Store, limits: Limits) -> Export
     """Instantiate; what is refused without a trap declares more than its limits."""
     try:
         return calls().instantiate(loaded.prepared, store)
-    except wasmtime.ExitTrap:
-        raise
     except WasmtimeError as error:
         if store.get_fuel() == 0:
             raise
@@ -253,3 +253,9 @@ def _poll(run: Run, memory: GuestMemory, *numbers: int) -> int:
     if errno is None:
         raise run.host.fail(timed_out(run.limits))
     return errno
+
+
+def _exit(run: Run, _memory: GuestMemory, code: int) -> None:
+    """``proc_exit``: an engine's own version traps on 126 and above, which real programs use."""
+    run.exit_code = code & U32
+    raise HostAbort
