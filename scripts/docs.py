@@ -16,7 +16,10 @@ from caxton.observe.exporters import EXPORTERS
 from caxton.observe.message_log import FIELDS as LINE
 from caxton.observe.names import ATTRIBUTES, SPANS
 from caxton.storage.audit import AUDIT_EVENTS
+from caxton.tools.compiling.world import WORLD_FILE
 from caxton.types import BOUNDS
+from sandbox.abi import ABI_VERSION, FUNCTIONS
+from sandbox.services.request import Refusal
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -292,7 +295,41 @@ def logs() -> str:
     return "\n".join(rows)
 
 
+GUESTS = (
+    ("C", "c", "counter_c/counter_c.c", "`pip install ziglang`, or clang with lld"),
+    ("Rust", "rust", "counter_rust/counter_rust.rs", "`rustup target add wasm32-unknown-unknown`"),
+    ("AssemblyScript", "ts", "counter_as/counter_as.ts", "`npm install --no-save assemblyscript`"),
+    ("Go", "go", "counter_go/main.go", "Go 1.24 or later; it imports WASI and has 2.4 MB"),
+)
+"""Agents that do the same."""
+
+
+def wasm_abi() -> str:
+    """What guests export and import, and agents in several languages."""
+    imports = ["| import | type | level | what it does |", "|---|---|---|---|"]
+    for one in FUNCTIONS:
+        name = f"`{one.module}.{one.name}`"
+        only = ", for agents only" if one.agents_only else ""
+        imports.append(f"| {name} | `{one.type}` | {one.level.value} | {one.purpose}{only} |")
+    guests = []
+    for title, fence, file, needs in GUESTS:
+        source = (ROOT / "examples" / "wasm-agents" / file).read_text().rstrip()
+        guests.append(f"### {title}\n\n{needs}.\n\n```{fence}\n{source}\n```")
+    values = {
+        "{{version}}": str(ABI_VERSION),
+        "{{imports}}": "\n".join(imports),
+        "{{codes}}": ", ".join(f"`{code.value}`" for code in Refusal),
+        "{{guests}}": "\n\n".join(guests),
+        "{{world}}": WORLD_FILE.read_text().rstrip(),
+    }
+    text = (Path(__file__).parent / "wasm-abi.md.in").read_text()
+    for mark, value in values.items():
+        text = text.replace(mark, value)
+    return text
+
+
 PAGES = {
+    "wasm-abi.md": wasm_abi,
     "logs.md": logs,
     "traces.md": traces,
     "audit.md": audit,

@@ -230,12 +230,13 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, text: str) -> Iterator[Callable[[str], None]]:
-        """A spinner on stderr while something takes long; one line elsewhere.
+        """A spinner on stderr while something takes long; one line elsewhere, none for programs.
 
         Yields a function that changes the text.
         """
-        if self.quiet or not self.stderr.isatty():
-            self.talk(text)
+        if self.quiet or self.structured or not self.stderr.isatty():
+            if not self.structured:
+                self.talk(text)
             yield lambda _: None
             return
         with self.console(talk=True).status(text) as status:

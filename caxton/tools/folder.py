@@ -75,6 +75,7 @@ class ToolFolder:
         self._timer: asyncio.TimerHandle | None = None
         self._rescan: asyncio.TimerHandle | None = None
         self._observer: Any = None
+        self._unreadable = ""
 
     @property
     def loaded(self) -> tuple[LoadedTool, ...]:
@@ -87,8 +88,11 @@ class ToolFolder:
             try:
                 present = await asyncio.to_thread(self._look)
             except OSError as error:
-                logger.error("tools folder %s is not readable: %s", self._folder, error)
+                if self._unreadable != str(error):
+                    self._unreadable = str(error)
+                    logger.error("tools folder %s is not readable: %s", self._folder, error)
                 return
+            self._unreadable = ""
             before = {one.module.sha256 for one in self.loaded}
             gone = (self._stamps.keys() | self._tools.keys()) - present.keys()
             for name in sorted(gone):

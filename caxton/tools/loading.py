@@ -25,7 +25,7 @@ __all__ = ["COMPILE", "LoadedTool", "load_module", "load_tool"]
 
 MIB: Final = 1024 * 1024
 
-COMPILE: Final = CompileLimits(memory_bytes=3072 * MIB, cpu_seconds=120, wall_ms=240_000)
+COMPILE: Final = CompileLimits(memory_bytes=3072 * MIB, cpu_seconds=300, wall_ms=600_000)
 """What compiling a user's module may cost: Go and Python bring their whole run time."""
 
 ASKING: Final = Limits.for_command(fuel=1_000_000_000, memory_bytes=128 * MIB)

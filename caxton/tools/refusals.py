@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import json
 import re
 from typing import Any, Final
 
@@ -81,10 +81,14 @@ def _value(event: GrantEvent) -> str:
 
 def _one_line(text: str) -> str:
     """A few lines of YAML as one, in its flow form."""
-    value: Any = YAML(typ="safe", pure=True).load(text)
-    written = io.StringIO()
-    writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = True
-    writer.width = 10_000
-    writer.dump(value, written)
-    return written.getvalue().strip().removeprefix("{").removesuffix("}")
+    return _flow(YAML(typ="safe", pure=True).load(text)).removeprefix("{").removesuffix("}")
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if value.replace("_", "").isalnum() else json.dumps(value)

@@ -84,8 +84,9 @@ def build(invocation: Invocation, folder: Path) -> int:
     sources = find_sources(folder)
     with output.progress(f"building {sources.name} from {sources.language.value}") as say:
         built = run_compiler(sources, deadline_s=invocation.timeout_s or DEADLINE_S)
-        if built.said:
-            output.talk(built.said)
+        if "warning" in built.said.lower():
+            for line in built.said.splitlines():
+                output.talk(line)
         say(f"checking {len(built.data):,} bytes; the first time a large module takes a while")
         module, took_ms = asyncio.run(_check(invocation, sources.name, built.data))
     put_in_place(built.data, sources.module)

@@ -28,9 +28,9 @@ class WitWorld(wit_world.WitWorld):
         """What it is, and its arguments."""
         return json.dumps(DESCRIPTION)
 
-    def call(self, input: str) -> str:
+    def call(self, arguments: str) -> str:
         """Count."""
-        text = json.loads(input).get("text")
+        text = json.loads(arguments).get("text")
         if not isinstance(text, str):
             raise Err("text is missing")
         return json.dumps({"words": len(text.split()), "characters": len(text)})
