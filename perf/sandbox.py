@@ -85,8 +85,8 @@ class Table:
                 "p50": p50,
                 "p99": p99 or "",
                 "at 30 ns": p50 * PACE_NS / pace if unit in {"us", "ms"} else p50,
-                "x plain": p50 / self.plain if ratios and self.plain else "",
-                "x extism": p50 / self.peer if ratios and self.peer else "",
+                "x plain": self._ratio(p50, self.plain, ratios),
+                "x extism": self._ratio(p50, self.peer, ratios),
                 "loop ns": pace,
                 "goal": goal,
             }
@@ -115,6 +115,9 @@ class Table:
                 await call()
                 seconds.append(time.perf_counter() - started)
         return self._row(what, seconds, pace, goal, ratios)
+
+    def _ratio(self, value: float, other: float, ratios: bool) -> str:
+        return f"{value / other:.3g}" if ratios and other else ""
 
     @contextmanager
     def _calls(self, part: float) -> Iterator[tuple[int, list[float], list[float]]]:

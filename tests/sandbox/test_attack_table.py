@@ -66,7 +66,10 @@ TABLE: dict[str, tuple[str, ...]] = {
     "symlink left behind in a writable folder": (
         f"{FILES}.test_a_symlink_a_guest_leaves_behind_leads_nobody_out",),
     "disk fill": (f"{FILES}.test_a_file_stops_growing_at_its_limit",
-                  "test_worker_limits.test_a_guest_cannot_fill_the_disk_with_one_file"),
+                  "test_worker_limits.test_a_guest_cannot_fill_the_disk_with_one_file",
+        "test_folder_quota.test_a_call_that_writes_too_much_is_killed",
+        "test_folder_quota.test_many_small_files_are_too_much",
+    ),
     "sparse file of a terabyte": (f"{FILES}.test_a_sparse_terabyte_is_refused",),
     "open files without end": (
         f"{FILES}.test_more_files_than_a_worker_may_open_is_the_guests_error",
