@@ -28,7 +28,7 @@ class _Call:
     of ``concurrent.futures`` does.
     """
 
-    __slots__ = ("_future", "_given", "_work")
+    __slots__ = ("_error", "_future", "_given", "_result", "_work")
 
     def __init__(
         self, future: asyncio.Future[object], work: Callable[..., object], given: tuple[object, ...]
@@ -36,43 +36,64 @@ class _Call:
         self._future = future
         self._work = work
         self._given = given
+        self._result: object = None
+        self._error: BaseException | None = None
 
     def run(self) -> None:
-        """On a thread: do the work and hand the outcome to the loop."""
-        future = self._future
-        if future.cancelled():
+        """Do the work, on a thread."""
+        if self._future.cancelled():
             return
-        result, failed = None, None
         try:
-            result = self._work(*self._given)
+            self._result = self._work(*self._given)
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits the future
-            failed = error
+            self._error = error
+
+    def deliver(self) -> None:
+        """Hand the outcome to the loop."""
+        loop = self._future.get_loop()
         try:
-            future.get_loop().call_soon_threadsafe(_settle, future, result, failed)
+            loop.call_soon_threadsafe(self._settle)
         except RuntimeError:
-            if not future.get_loop().is_closed():
+            if not loop.is_closed():
                 raise
+
+    def _settle(self) -> None:
+        if self._future.done():
+            return
+        if self._error is None:
+            self._future.set_result(self._result)
+        else:
+            self._future.set_exception(self._error)
 
 
 class _Job:
     """A job whose outcome any thread may wait for."""
 
-    __slots__ = ("_future", "_work")
+    __slots__ = ("_error", "_future", "_result", "_work")
 
     def __init__(self, future: Future[object], work: Callable[[], object]) -> None:
         self._future = future
         self._work = work
+        self._result: object = None
+        self._error: BaseException | None = None
 
     def run(self) -> None:
-        """On a thread: do the work."""
+        """Do the work, on a thread."""
         if not self._future.set_running_or_notify_cancel():
             return
         try:
-            result = self._work()
+            self._result = self._work()
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the future
-            self._future.set_exception(error)
+            self._error = error
+
+    def deliver(self) -> None:
+        """Hand the outcome over."""
+        if self._future.cancelled():
+            return
+        if self._error is None:
+            self._future.set_result(self._result)
         else:
-            self._future.set_result(result)
+            self._future.set_exception(self._error)
 
 
 _Bench = queue.SimpleQueue[_Call | _Job | None]
@@ -153,17 +174,24 @@ class GuestThreads:
 
     def _run(self) -> None:
         bench: _Bench = queue.SimpleQueue()
-        while (job := self._next(bench)) is not None:
+        job = self._next(bench) or bench.get()
+        while job is not None:
             job.run()
+            # Before the outcome is known: the next call, which often follows from it, finds this
+            # thread at rest.
+            following = self._next(bench)
+            job.deliver()
             # Otherwise the thread keeps the last guest alive until its next job.
             del job
+            job = following or bench.get()
 
     def _next(self, bench: _Bench) -> _Call | _Job | None:
-        """The next job for a thread; None at the end."""
+        """A job that waits, or None: then the thread rests, and gets the next one by its bench."""
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
             if self._closed:
-                return None
-            self._resting.append(bench)
-        return bench.get()
+                bench.put(None)
+            else:
+                self._resting.append(bench)
+        return None

@@ -290,7 +290,7 @@ class HostCalls:
                 f"the answer has {len(given)} bytes; at most {limits.answer_bytes} are given",
             ).told()
             return REFUSED
-        self._charge(len(given))
+        self._charge(len(given), 0)
         self._pending = given if keep else b""
         return len(given)
 

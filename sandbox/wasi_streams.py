@@ -18,6 +18,7 @@ class StreamFile:
     """A file that exists only while it is open; ``path`` can be opened again in this process."""
 
     def __init__(self, data: bytes = b"") -> None:
+        self._fd = -1
         self._named: str | None = None
         if hasattr(os, "memfd_create"):
             self._fd = os.memfd_create("stream", os.MFD_CLOEXEC)
@@ -38,9 +39,23 @@ class StreamFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._fd)
+        self.close()
+
+    def close(self) -> None:
+        """The file is gone. May be called again."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        os.close(fd)
         if self._named is not None:
             os.unlink(self._named)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def clear(self) -> None:
+        """Empty it, for the next one to write."""
+        os.ftruncate(self._fd, 0)
 
     def size(self) -> int:
         """Bytes written so far."""
@@ -52,4 +67,5 @@ class StreamFile:
 
     def read(self, limit: int) -> bytes:
         """The first ``limit`` bytes, or all."""
-        return os.pread(self._fd, min(limit, self.size()), 0)
+        length = min(limit, self.size())
+        return os.pread(self._fd, length, 0) if length else b""

@@ -12,7 +12,6 @@ from sandbox.host import HostAbort, check_message, check_output
 from sandbox.limits import Limits
 from sandbox.module import COMMAND_EXPORTS, require
 from sandbox.services.request import Ask, nobody
-from sandbox.wasi_streams import StreamFile
 from sandbox.wasmtime_engine.calls import calls
 from sandbox.wasmtime_engine.platform import Loaded, Platform, Run, instantiate
 
@@ -33,8 +32,7 @@ def run_command(
     wasi = _wasi(args)
     with (
         calls().input(wasi, stdin),
-        StreamFile() as stdout,
-        StreamFile() as stderr,
+        platform.streams() as (stdout, stderr),
         platform.store(limits) as store,
     ):
         wasi.stdout_file, wasi.stderr_file = stdout.path, stderr.path
@@ -75,7 +73,8 @@ def _wasi(args: tuple[str, ...]) -> wasmtime.WasiConfig:
 
 def grant(wasi: wasmtime.WasiConfig, grants: Grants) -> None:
     """Folders and variables that are granted."""
-    wasi.env = list(grants.env)
+    if grants.env:
+        wasi.env = list(grants.env)
     for folder in grants.folders:
         wasi.preopen_dir(str(folder.host), folder.guest, folder.write)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from sandbox.limits import Limits
 from sandbox.services.request import Ask, nobody
 from sandbox.ticker import Ticker, ticks
 from sandbox.wasi_poll import poll_oneoff
+from sandbox.wasi_streams import StreamFile
 from sandbox.wasmtime_engine.calls import Exports, calls
 from sandbox.wasmtime_engine.config import config_of, describe
 
@@ -149,6 +151,7 @@ class Platform:
         self._lock = threading.Lock()
         self._loaded: OrderedDict[Path, Loaded] = OrderedDict()
         self._host_functions: list[object] = []
+        self._streams: tuple[StreamFile, StreamFile] | None = None
         self._linker = self._link(wasi=level is Level.PROCESS)
 
     def run(
@@ -191,6 +194,20 @@ class Platform:
             memories=1,
         )
         return store
+
+    @contextmanager
+    def streams(self) -> Iterator[tuple[StreamFile, StreamFile]]:
+        """Two empty streams, kept from call to call: making and closing them is a fifth of a
+        short command. For one call at a time.
+        """
+        if self._streams is None:
+            self._streams = StreamFile(), StreamFile()
+        try:
+            yield self._streams
+        finally:
+            for stream in self._streams:
+                if stream.size():
+                    stream.clear()
 
     def _link(self, *, wasi: bool) -> wasmtime.Linker:
         linker = wasmtime.Linker(self.engine)

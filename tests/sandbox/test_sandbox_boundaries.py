@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import pickle
@@ -260,6 +261,19 @@ class TestStreams:
             assert (stream.size(), stream.read(2), stream.read(99)) == (5, b"in", b"input")
             assert not stream.longer_than(5)()
             assert stream.longer_than(4)()
+
+    def test_a_stream_is_used_again_empty(self) -> None:
+        """Nothing of one call is there for the next; one that is forgotten is closed."""
+        stream = StreamFile(b"of the first call")
+        path = stream.path
+        stream.clear()
+        assert (stream.size(), stream.read(99), Path(path).read_bytes()) == (0, b"", b"")
+        with open(path, "r+b", buffering=0) as other:
+            other.write(b"second")
+        assert stream.read(99) == b"second"
+        del stream
+        gc.collect()
+        assert not Path(path).exists()
 
     def test_without_memory_files_a_temporary_one_serves(
         self, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -254,6 +255,43 @@ class TestGuestThreads:
         gate.set()
         threads.close()
         assert not ran.is_set()
+
+    async def test_a_loop_awaits_results_and_errors(self) -> None:
+        """Without a future in between; the thread that rested last does the next job."""
+        threads = GuestThreads(4)
+        try:
+            assert await threads.call(divmod, 7, 3) == (2, 1)
+            with pytest.raises(ZeroDivisionError):
+                await threads.call(divmod, 1, 0)
+            names = {await threads.call(threading.current_thread) for _ in range(20)}
+            assert len(names) == 1
+        finally:
+            threads.close()
+
+    async def test_every_thread_works_when_there_is_work_for_all(self) -> None:
+        """Jobs that wait for each other end: they are on threads of their own."""
+        threads = GuestThreads(4)
+        together = threading.Barrier(4)
+        try:
+            calls = [threads.call(together.wait, 10) for _ in range(8)]
+            assert sorted(await asyncio.gather(*calls)) == [0, 0, 1, 1, 2, 2, 3, 3]
+        finally:
+            threads.close()
+
+    async def test_what_is_queued_is_done_before_the_end(self) -> None:
+        """In the order it came, also when closing begins first."""
+        threads = GuestThreads(1)
+        gate, order = threading.Event(), list[int]()
+        calls = [threads.call(gate.wait, 10)]
+        calls += [threads.call(order.append, n) for n in range(50)]
+        gone = threads.call(order.append, 99)
+        gone.cancel()
+        gate.set()
+        await asyncio.to_thread(threads.close)
+        await asyncio.gather(*calls)
+        assert order == list(range(50))
+        with pytest.raises(RuntimeError):
+            threads.call(gate.wait)
 
 
 @pytest.mark.parametrize(
