@@ -42,7 +42,7 @@ def servers_file(folder: Path) -> str:
     path = folder / ".mcp.json"
     server = {
         "command": sys.executable, "args": [str(SERVER)],
-        "env": {"SECRET": "${FILES_KEY}", "PYTHONDONTWRITEBYTECODE": "1"},
+        "env": {"SECRET": "${FILES_KEY}", "MARK": str(folder / "mark")},
     }  # fmt: skip
     path.write_text(json.dumps({"mcpServers": {"files": server}}))
     return str(path)
@@ -55,7 +55,7 @@ async def test_clients_over_http_and_stdio(start_node: Start) -> None:
         refused = await http.post(f"{node.url}/mcp", json={})
         assert refused.status_code == 401
         assert refused.headers["WWW-Authenticate"] == 'Bearer realm="caxton"'
-    key = httpx2.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"})
+    key = httpx2.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
     bridge = StdioServerParameters(
         command=CAXTON[0],
         args=[*CAXTON[1:], "--data", str(node.data), "mcp", "serve", "--stdio"],
@@ -86,14 +86,15 @@ async def test_clients_over_http_and_stdio(start_node: Start) -> None:
                 conversation = echoed.structured_content["conversation_id"]
                 read = await client.read_resource(f"caxton://conversations/{conversation}")
                 assert "over MCP" in read.contents[0].text
-    without = await asyncio.to_thread(node.caxton, "mcp", "serve", "--stdio", code=4)
+    del node.environment["CAXTON_MCP_TOKEN"]
+    without = await asyncio.to_thread(node.caxton, "mcp", "serve", "--stdio", code=7)
     assert without.stdout == ""
     assert "token" in without.stderr
     assert await asyncio.to_thread(node.end) == 0
 
 
-async def test_a_policy_and_a_cancelled_call(start_node: Start, tmp_path: Path) -> None:
-    """What the file grants is there; a client that gives up has its worker killed at once."""
+async def test_a_policy_grants_folders(start_node: Start, tmp_path: Path) -> None:
+    """What the file of `mcp.permissions` grants is there for tools that a client calls."""
     (tmp_path / "mcp.yaml").write_text("permissions:\n  files: {examples/data: ro}\n")
     node = await asyncio.to_thread(
         start_node, "--shards", "1", "--workspace", str(tmp_path), CAXTON_MCP_PERMISSIONS="mcp.yaml"
@@ -122,7 +123,7 @@ async def test_an_agent_uses_another_server_that_is_killed_and_comes_back(
         node = await asyncio.to_thread(
             start_node, "--shards", "2",
             CAXTON_MCP_SERVERS=servers_file(tmp_path), FILES_KEY=SECRET,
-            OPENAI_BASE_URL=url, OPENAI_API_KEY="sk-secret-1234",
+            OPENAI_BASE_URL=url, OPENAI_API_KEY="sk-secret-1234", CAXTON_MCP_TOOLS="files__wait",
         )  # fmt: skip
         (node.agents / "Helper.md").write_text(HELPER)
 
@@ -130,7 +131,10 @@ async def test_an_agent_uses_another_server_that_is_killed_and_comes_back(
             return dict(json.loads(node.caxton("mcp", "ls", "--json").stdout))
 
         await asyncio.to_thread(
-            until, lambda: shown()["servers"][0]["state"] == "connected", "the server to connect", 60
+            until,
+            lambda: shown()["servers"][0]["state"] == "connected",
+            "the server to connect",
+            60,
         )
         listed = shown()
         tool = next(one for one in listed["tools"] if one["name"] == "files__add")
@@ -159,8 +163,10 @@ async def test_an_agent_uses_another_server_that_is_killed_and_comes_back(
         await asyncio.to_thread(until, lambda: not lives(child), "the child to be gone")
         await asyncio.to_thread(
             until,
-            lambda: shown()["servers"][0]["restarts"] >= 1
-            and shown()["servers"][0]["state"] == "connected",
+            lambda: (
+                shown()["servers"][0]["restarts"] >= 1
+                and shown()["servers"][0]["state"] == "connected"
+            ),
             "the server to come back",
             60,
         )
@@ -170,6 +176,19 @@ async def test_an_agent_uses_another_server_that_is_killed_and_comes_back(
             names = [one.name for one in (await client.list_tools()).tools]
             assert "files__add" not in names
             assert "ask_helping" in names
+            waiting = next(one for one in (await client.list_tools()).tools if "wait" in one.name)
+            assert "Not sandboxed" in str(waiting.description)
+            calling = asyncio.create_task(client.call_tool(waiting.name, {"seconds": 600}))
+            mark = tmp_path / "mark"
+            await asyncio.to_thread(
+                until, lambda: mark.exists() and "begun" in mark.read_text(), "the call to begin"
+            )
+            calling.cancel()
+            await asyncio.to_thread(
+                until, lambda: "cancelled" in mark.read_text(), "the call to be cancelled"
+            )
+            with pytest.raises(asyncio.CancelledError):
+                await calling
         family = node.family()
         assert await asyncio.to_thread(node.end) == 0
         assert not [one for one in family if lives(one)]

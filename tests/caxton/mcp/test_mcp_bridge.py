@@ -90,7 +90,7 @@ async def test_a_node_that_is_away_is_said_in_words() -> None:
 
 async def test_without_a_node_it_does_not_begin() -> None:
     """Nobody listens: the error names the address."""
-    with pytest.raises(NodeUnreachable, match="127.0.0.1:1"):
+    with pytest.raises(NodeUnreachable, match=r"127\.0\.0\.1:1"):
         await serve_stdio(URL)
 
 

@@ -39,9 +39,7 @@ def app(settings: McpSettings, *, loopback: bool = True, given: Any = None) -> A
     return make_app(found.entry, loopback=loopback, mcp=(settings, tools))
 
 
-async def post(
-    settings: McpSettings, *, loopback: bool = True, **headers: str
-) -> httpx2.Response:
+async def post(settings: McpSettings, *, loopback: bool = True, **headers: str) -> httpx2.Response:
     transport = httpx2.ASGITransport(app=app(settings, loopback=loopback))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
         given = {name: value.encode("latin-1") for name, value in {**HEADERS, **headers}.items()}
@@ -107,9 +105,7 @@ async def test_a_token_is_asked_for(
 async def test_off_loopback_names_must_be_known(host: str, status: int) -> None:
     """Addresses and the names of the setting are served; a name of a stranger's is not."""
     settings = McpSettings(token=TOKEN, hosts=frozenset({"node.example.org", "localhost"}))
-    answer = await post(
-        settings, loopback=False, Host=host, Authorization=f"Bearer {TOKEN}"
-    )
+    answer = await post(settings, loopback=False, Host=host, Authorization=f"Bearer {TOKEN}")
     assert answer.status_code == status
     if status == 403:
         assert "mcp.hosts" in answer.json()["detail"]
@@ -157,9 +153,7 @@ async def test_a_client_is_served_in_both_eras() -> None:
                     async def note(done: float, *_: Any, seen: list[float] = seen) -> None:
                         seen.append(done)
 
-                    result = await client.call_tool(
-                        "add", {"a": 1, "b": 2}, progress_callback=note
-                    )
+                    result = await client.call_tool("add", {"a": 1, "b": 2}, progress_callback=note)
                     assert result.structured_content == {"sum": 3}
 
 

@@ -39,7 +39,11 @@ def test_both_kinds_are_read_with_their_variables(tmp_path: Path) -> None:
         },
     )  # fmt: skip
     files, web = read_server_file(path, ENV)
-    assert (files.name, files.kind, files.command) == ("files", "stdio", str(tmp_path / "bin/files"))
+    assert (files.name, files.kind, files.command) == (
+        "files",
+        "stdio",
+        str(tmp_path / "bin/files"),
+    )
     assert files.args == ("--root", "/srv", "x")
     assert files.env == {"KEY": "s3cret-token"}
     assert files.cwd == str(tmp_path / "work")

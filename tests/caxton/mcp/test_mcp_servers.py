@@ -251,7 +251,9 @@ def test_names_fit_models_and_stay_apart() -> None:
     assert len({spec.name for spec in specs}) == len(tools)
     for spec in specs:
         assert len(spec.name) <= 64
-        assert set(spec.name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+        assert set(spec.name) <= set(
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+        )
     assert names["srv__a_b"] == "a.b"
     assert left_out == {}
     assert tool_name("ask_", "data-analysis") == "ask_data-analysis"
