@@ -49,7 +49,7 @@ def servers_file(folder: Path) -> str:
 
 
 async def test_clients_over_http_and_stdio(start_node: Start) -> None:
-    """Lists, a tool, an agent, wrong arguments, progress, a token; stdout holds the protocol only."""
+    """Lists, a tool, an agent, wrong arguments, progress, a token; stdout is the protocol only."""
     node = await asyncio.to_thread(start_node, "--shards", "2", CAXTON_MCP_TOKEN=TOKEN)
     async with httpx2.AsyncClient() as http:
         refused = await http.post(f"{node.url}/mcp", json={})

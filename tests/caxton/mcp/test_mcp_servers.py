@@ -82,7 +82,7 @@ async def watched(*entries: ServerEntry, **options: Any) -> AsyncIterator[Watche
 
 
 async def test_a_child_is_called_and_ended_with_what_it_started() -> None:
-    """Its tools are there by our names, marked not sandboxed; at the end its whole group is gone."""
+    """Its tools are there by our names, not sandboxed; at the end its whole group is gone."""
     async with watched(tiny()) as found:
         await found.until(lambda: found.state == "connected")
         names = found.catalog.names
@@ -276,7 +276,7 @@ def test_too_much_is_left_out() -> None:
 
 
 def test_results_become_text_within_bounds() -> None:
-    """Text is joined, structure is JSON when there is no text, pictures are named, length counts."""
+    """Text is joined, structure is JSON without text, pictures are named, length counts."""
     text = types.TextContent(type="text", text="a")
     image = types.ImageContent(type="image", data="abcd", mime_type="image/png")
     inner = types.TextResourceContents(uri="x://y", text="inside")
