@@ -93,7 +93,7 @@ class RemoteOffer:
         return None
 
     async def call(
-        self, name: str, arguments: dict[str, Any], report: Report | None, request: Any
+        self, name: str, arguments: dict[str, Any], report: Report, request: Any
     ) -> types.CallToolResult:
         """Have the node call a tool; its notes of progress are passed on."""
         try:

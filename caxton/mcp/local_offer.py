@@ -130,7 +130,7 @@ class LocalOffer:
         return ask_schema() if name in self._capabilities else None
 
     async def call(
-        self, name: str, arguments: dict[str, Any], report: Report | None, request: Any
+        self, name: str, arguments: dict[str, Any], report: Report, request: Any
     ) -> types.CallToolResult:
         """Call a tool, or have an agent answer."""
         self._current()
@@ -231,15 +231,12 @@ def _listed(name: str, spec: ToolSpec) -> types.Tool:
 
 @contextlib.asynccontextmanager
 async def _progress(
-    report: Report | None,
+    report: Report,
     name: str,
     total_s: float,
     clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[None]:
     """While the block lasts, tell the client each second how long it has lasted."""
-    if report is None:
-        yield
-        return
     now = clock or asyncio.get_running_loop().time
     begun = now()
 

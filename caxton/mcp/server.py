@@ -55,7 +55,7 @@ class Offer(Protocol):
         ...
 
     async def call(
-        self, name: str, arguments: dict[str, Any], report: Report | None, request: Any
+        self, name: str, arguments: dict[str, Any], report: Report, request: Any
     ) -> types.CallToolResult:
         """Call a tool. Being cancelled ends the call."""
         ...
@@ -149,8 +149,8 @@ class CaxtonServer(Server[Any]):
     async def _call_tool(
         self, ctx: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult:
-        token = (ctx.meta or {}).get("progress_token")
-        report = ctx.session.report_progress if token is not None else None
+        # A client that did not ask for progress is told nothing by it.
+        report = ctx.session.report_progress
         return await self._offer.call(params.name, params.arguments or {}, report, ctx.request)
 
     async def _list_resources(

@@ -146,6 +146,7 @@ class _Server:
         self._reason = ""
         self._told_last = ""
         self._failures = 0
+        self._closing = False
         self._names: dict[str, str] = {}
         self._room = asyncio.Semaphore(CALLS)
         self._waiting = 0
@@ -184,8 +185,10 @@ class _Server:
     # --- the connection ----------------------------------------------------------------------
 
     async def _own(self) -> None:
-        while True:
+        while not self._closing:
             reason = await self._life()
+            if self._closing:
+                return
             self._failures += 1
             if self._failures >= TRIES_KEPT:
                 self._offer(())
@@ -204,24 +207,36 @@ class _Server:
                 asyncio.timeout(CONNECT_S) as limit,
                 self._connect(self._entry, self._redact, self._end, self._relist.set) as client,
             ):
-                await self._list(client)
-                limit.reschedule(None)
-                self._client = client
-                self._failures = 0
-                self._connected.set()
-                self._become("connected")
-                await self._watch(client)
+                await self._live(client, limit)
         except FAILURES as error:
             return self._reason or self._told(error)
         finally:
-            self._client = None
-            self._connected.clear()
+            self._away()
         return self._reason or "the connection ended"
 
+    async def _live(self, client: Client, limit: asyncio.Timeout) -> None:
+        try:
+            await self._list(client)
+            limit.reschedule(None)
+            self._client = client
+            self._failures = 0
+            self._connected.set()
+            self._become("connected")
+            await self._watch(client)
+        except FAILURES as error:
+            # What follows from it, such as the end of the child, is not the reason.
+            self._reason = self._reason or self._told(error)
+            raise
+
     def _end(self, reason: str) -> None:
-        if not self._ended.is_set():
-            self._reason = self._redact(reason)[:300]
-            self._ended.set()
+        self._reason = self._reason or self._redact(reason)[:300]
+        self._away()
+        self._ended.set()
+
+    def _away(self) -> None:
+        """What comes from now on waits for the next connection."""
+        self._client = None
+        self._connected.clear()
 
     def _told(self, error: BaseException) -> str:
         """What went wrong, in few words and without secrets."""
@@ -233,7 +248,7 @@ class _Server:
             return f"`{self._entry.place}` is not installed, or its folder is not there"
         if isinstance(error, httpx2.HTTPStatusError):
             return f"{self._entry.place} answers {error.response.status_code}"
-        text = str(error) or type(error).__name__
+        text = " ".join(str(error).split()) or type(error).__name__
         return self._redact(f"{self._entry.place}: {text}")[:300]
 
     async def _watch(self, client: Client) -> None:
@@ -326,7 +341,10 @@ class _Server:
             return result_of(await client.call_tool(name, dict(arguments)))
         except MCPError as error:
             if error.code == types.CONNECTION_CLOSED:
-                self._end("the connection was closed")
+                if self._entry.kind == "http":
+                    self._end("the connection was closed")
+                # A child's own end says more, and comes at once.
+                self._away()
                 return False, self._lost(), "lost"
             return False, self._redact(f"{error.message}")[:1_000], "error"
         except FAILURES as error:
@@ -344,6 +362,8 @@ class _Server:
     async def close(self) -> None:
         """End the connection and the child."""
         task, self._task = self._task, None
+        # A cancellation may get lost among the scopes of a connection that is being left.
+        self._closing = True
         if task is not None:
             task.cancel()
             await asyncio.wait([task])

@@ -106,7 +106,7 @@ class _Child:
                     try:
                         line = await reader.readline()
                     except ValueError:
-                        reason = f"it sent a line of more than {LINE_BYTES:,} bytes"
+                        self._ended(f"it sent a line of more than {LINE_BYTES:,} bytes")
                         return
                     if not line:
                         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from caxton.agents.agent_file import parse_agent_file
 from caxton.api.routes import ROUTES
 from caxton.cli.reference import command_table
+from caxton.tools.catalog import ToolCatalog
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("tests/*.md")])
@@ -54,13 +56,16 @@ def test_commands_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_are_what_they_say(page: Path) -> None:
-    """Python compiles, TOML parses, agent files are valid without a warning."""
+    """Python compiles, TOML parses, agent files are valid without a warning beside the page's own
+    MCP servers."""
     for block in blocks(page, "python"):
         ast.parse(block)
     for block in blocks(page, "toml"):
         tomllib.loads(block)
+    configured = [json.loads(one) for one in blocks(page, "json") if "mcpServers" in one]
+    catalog = ToolCatalog.live(name for one in configured for name in one["mcpServers"])
     for block in blocks(page, "markdown"):
-        parsed = parse_agent_file(block.encode(), page.name)
+        parsed = parse_agent_file(block.encode(), page.name, catalog)
         assert parsed.warnings == (), block
 
 

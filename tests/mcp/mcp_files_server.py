@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from mcp.server.mcpserver import Context, MCPServer
 
@@ -41,12 +42,13 @@ def long(characters: int) -> str:
 
 @server.tool()
 async def wait(seconds: float, ctx: Context) -> str:
-    """Wait; writes whether it was cancelled to the file of MARK."""
+    """Wait; writes that it has begun, and that it was cancelled, to the file of MARK."""
+    mark = Path(os.environ["MARK"])
+    mark.write_text("begun\n")
     try:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
-        with open(os.environ["MARK"], "a") as mark:
-            mark.write("cancelled\n")
+        mark.write_text("cancelled\n")
         raise
     return "waited"
 
@@ -60,7 +62,7 @@ async def grow(ctx: Context) -> str:
         return "more"
 
     server.add_tool(more)
-    await ctx.session.send_tool_list_changed()
+    await ctx.notify_tools_changed()
     return "grown"
 
 
