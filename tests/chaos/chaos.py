@@ -49,6 +49,8 @@ CROWD = 50
 """Conversations of bursts."""
 PART = 2_500
 """Messages of a burst in one request."""
+OUTLIVE_S = 90.0
+"""Longest that a process goes on without its supervisor: its drain, on a busy machine."""
 PAUSE_S = 0.01
 """Between two requests of the steady load."""
 END = b"end"
@@ -164,10 +166,11 @@ class Chaos:
         self.node.process.wait(10)
         if self.node.process.stderr is not None:
             self.node.process.stderr.close()
-        deadline = time.monotonic() + 30
-        while any(lives(one) for one in family):
+        deadline = time.monotonic() + OUTLIVE_S
+        while left := [one for one in family if lives(one)]:
             if time.monotonic() > deadline:
-                raise AssertionError("processes outlive their supervisor")
+                names = [f"{one.pid} {one.status()} {' '.join(one.cmdline())[:60]}" for one in left]
+                raise AssertionError(f"processes outlive their supervisor: {names}")
             time.sleep(0.02)
         self.node = self._start()
 
