@@ -6,35 +6,12 @@ enough to draw the tree and the help without importing any of those modules.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from caxton.cli.command_row import CommandRow
+from caxton.cli.tool_rows import TOOL_COMMANDS
+
 __all__ = ["COMMANDS", "GROUPS", "SECTIONS", "CommandRow", "find", "nearest"]
-
-
-@dataclass(frozen=True, slots=True)
-class CommandRow:
-    """One command."""
-
-    path: tuple[str, ...]
-    """Words after ``caxton``."""
-    target: str
-    """``module:attribute`` of its click command, below ``caxton.cli.commands``."""
-    section: str
-    """Where the main help lists it."""
-    summary: str
-    """One line that does not repeat the command's words."""
-    read_only: bool
-    """True when it changes nothing on the node and on disk."""
-    examples: tuple[str, ...]
-    """Whole command lines."""
-    also: tuple[tuple[str, ...], ...] = ()
-    """Other paths to it that are shown as aliases."""
-
-    @property
-    def name(self) -> str:
-        """As it is typed after ``caxton``."""
-        return " ".join(self.path)
 
 
 SECTIONS: Final = ("Run a node", "Talk", "Look", "Make tools", "Check and configure")
@@ -376,61 +353,7 @@ COMMANDS: Final = (
         True,
         ("caxton completion bash > ~/.local/share/bash-completion/completions/caxton",),
     ),
-    CommandRow(
-        ("tool", "new"),
-        "tool_make:new",
-        "Make tools",
-        "Make the folder of a small tool that works.",
-        False,
-        ("caxton tool new word_count --lang python", "caxton tool new shout --lang c --into ."),
-    ),
-    CommandRow(
-        ("tool", "build"),
-        "tool_make:build",
-        "Make tools",
-        "Build a tool or an agent to WebAssembly.",
-        False,
-        ("caxton tool build tools/word_count", "caxton tool build examples/tools/echo_wat --json"),
-    ),
-    CommandRow(
-        ("tool", "inspect"),
-        "tool:inspect",
-        "Make tools",
-        "What a module is, imports, offers, and needs granted.",
-        True,
-        (
-            "caxton tool inspect tools/word_count",
-            "caxton tool inspect tools/word_count/word_count.wasm --policy",
-        ),
-    ),
-    CommandRow(
-        ("tool", "test"),
-        "tool_make:test",
-        "Make tools",
-        "Call a tool with its test cases and compare.",
-        True,
-        ("caxton tool test tools/word_count", "caxton tool test examples/tools/echo_wat --json"),
-    ),
-    CommandRow(
-        ("tool", "call"),
-        "tool:call",
-        "Make tools",
-        "Call a tool once, without a node.",
-        True,
-        (
-            """caxton tool call word_count '{"text": "three small words"}'""",
-            "caxton tool call csv_parser @arguments.json --allow-folder examples/data",
-        ),
-    ),
-    CommandRow(
-        ("tool", "ls"),
-        "tool:ls",
-        "Make tools",
-        "The tools there are, and why some cannot be called.",
-        True,
-        ("caxton tool ls", "caxton tool ls --url http://127.0.0.1:8700"),
-        (("tool", "list"),),
-    ),
+    *TOOL_COMMANDS,
     CommandRow(
         ("tool", "conformance"),
         "tool_conformance:conformance",

@@ -30,10 +30,12 @@ from sandbox import (
     SandboxError,
 )
 from sandbox.grant_events import GrantEvent
+from sandbox.memory_keys import MemoryKeys
 from sandbox.policy import Policy, PolicyError
 from sandbox.services.answerer import HostServices
 from sandbox.services.database import DatabaseService
 from sandbox.services.http import HttpService
+from sandbox.services.request import ServiceError
 
 __all__ = ["Outcome", "Workbench", "cache_folder"]
 
@@ -72,27 +74,6 @@ def cache_folder(env: Mapping[str, str]) -> Path:
     return folder / "wasm" if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp()) / "wasm"
 
 
-class _Keys:
-    """The key-value store of one command: empty at first, kept between its calls."""
-
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, bytes], bytes] = {}
-
-    def get(self, namespace: str, key: bytes) -> bytes | None:
-        return self._kept.get((namespace, key))
-
-    def keys(self, namespace: str, prefix: bytes) -> list[bytes]:
-        found = (key for name, key in self._kept if name == namespace)
-        return sorted(key for key in found if key.startswith(prefix))
-
-    def write(self, namespace: str, written: Mapping[bytes, bytes | None]) -> None:
-        for key, value in written.items():
-            if value is None:
-                self._kept.pop((namespace, key), None)
-            else:
-                self._kept[namespace, key] = value
-
-
 class Workbench:
     """A sandbox for one command, with HTTP, databases and keys for its tools; an async context
     manager.
@@ -103,7 +84,7 @@ class Workbench:
 
     def __init__(self, cache: Path) -> None:
         self._refused: list[GrantEvent] = []
-        self._keys = _Keys()
+        self._keys = MemoryKeys()
         self._services = HostServices(http=HttpService(), database=DatabaseService())
         questions = Questions(self._keys, self._services, self._heard)
         self.sandbox = Sandbox(cache, 1, compile_limits=COMPILE, questions=questions)
@@ -196,10 +177,17 @@ class Workbench:
         except InvalidSetting as error:
             found = Outcome(False, code="refused", message=str(error))
         else:
-            if run.ok:
-                self._keys.write(grants.kv, run.written)
-            found = _outcome(run)
+            found = self._kept(run, grants)
         return replace(found, refused=tuple(self._refused), folders=folders)
+
+    def _kept(self, run: ToolRun, grants: Grants) -> Outcome:
+        """How a run ended, when what it wrote was kept."""
+        if run.ok and run.written:
+            try:
+                self._keys.apply(grants.kv, run.written)
+            except ServiceError as error:
+                return Outcome(False, code=error.code.value, message=error.message)
+        return _outcome(run)
 
 
 def _outcome(run: ToolRun) -> Outcome:
