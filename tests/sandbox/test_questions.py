@@ -40,9 +40,10 @@ class Answers:
         self.outcome = outcome
         self.asked: list[HostRequest] = []
 
-    async def answer(self, request: HostRequest) -> bytes | None:
+    async def answer(self, request: HostRequest, on_grant: OnGrant) -> bytes | None:
         """See ``Answerer``."""
         self.asked.append(request)
+        on_grant(GrantEvent("http", "asked", allowed=True))
         if isinstance(self.outcome, Exception):
             raise self.outcome
         if self.outcome is None:
