@@ -24,6 +24,7 @@ from sandbox import (
     SandboxBusy,
     SandboxError,
 )
+from sandbox.grant_events import OnGrant
 from sandbox.services.request import HostRequest, Refusal, ServiceError
 from sandbox.testing import AGENTS, agent, command, reply, wat
 
@@ -71,7 +72,7 @@ class Web:
         self.bodies: list[bytes] = []
         self.grants: list[Grants] = []
 
-    async def answer(self, request: HostRequest) -> bytes | None:
+    async def answer(self, request: HostRequest, _on_grant: OnGrant) -> bytes | None:
         """See ``Answerer``."""
         self.bodies.append(request.body)
         self.grants.append(request.grants)

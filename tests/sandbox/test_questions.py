@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sandbox import DatabaseGrant, Grants, Questions, Reason, SandboxError
+from sandbox.grant_events import GrantEvent, OnGrant
 from sandbox.services.request import HostRequest, Refusal, Service, ServiceError
 from sandbox.worker import read_frame
 
@@ -40,9 +41,10 @@ class Answers:
         self.outcome = outcome
         self.asked: list[HostRequest] = []
 
-    async def answer(self, request: HostRequest) -> bytes | None:
+    async def answer(self, request: HostRequest, on_grant: OnGrant) -> bytes | None:
         """See ``Answerer``."""
         self.asked.append(request)
+        on_grant(GrantEvent("http", "asked", allowed=True))
         if isinstance(self.outcome, Exception):
             raise self.outcome
         if self.outcome is None:
@@ -61,7 +63,8 @@ async def ask(
 ) -> tuple[dict[str, Any], bytes]:
     """What a worker gets for a question."""
     header = {"ask": service, "key": len(key)}
-    frame = await questions.frame(header, key + body, grants, time.monotonic() + wall_s)
+    deadline = time.monotonic() + wall_s
+    frame = await questions.frame(header, key + body, grants, deadline, "owner")
     got = read_frame(io.BytesIO(frame))
     assert got is not None
     return got
@@ -76,15 +79,15 @@ async def test_keys_are_answered_from_the_guests_own_part() -> None:
     assert (header["absent"], json.loads(body)) == (False, ["a", "ab"])
 
 
-def test_a_guest_in_this_process_gets_the_same_answers() -> None:
+async def test_a_guest_in_this_process_gets_the_same_answers() -> None:
     """Without waiting; other services are for workers only."""
-    inline = Questions(keys=Keys()).inline(GRANTED)
+    inline = Questions(keys=Keys()).inline(GRANTED, "owner")
     assert inline(Service.KV_GET, b"ab", b"") == b"2"
     with pytest.raises(ServiceError) as refused:
-        Questions(keys=Keys()).inline(Grants())(Service.KV_GET, b"a", b"")
+        Questions(keys=Keys()).inline(Grants(), "owner")(Service.KV_GET, b"a", b"")
     assert refused.value.code is Refusal.NOT_GRANTED
     with pytest.raises(ServiceError) as nobody:
-        Questions().inline(GRANTED)(Service.KV_GET, b"a", b"")
+        Questions().inline(GRANTED, "owner")(Service.KV_GET, b"a", b"")
     assert nobody.value.code is Refusal.UNAVAILABLE
 
 
@@ -139,5 +142,22 @@ async def test_a_service_that_never_answers_ends_with_the_calls_deadline() -> No
 async def test_a_worker_that_asks_nonsense_is_killed(header: dict[str, Any]) -> None:
     """It is no worker of ours any more."""
     with pytest.raises(SandboxError) as nonsense:
-        await Questions(keys=Keys()).frame(header, b"", GRANTED, time.monotonic() + 1)
+        await Questions(keys=Keys()).frame(header, b"", GRANTED, time.monotonic() + 1, "owner")
     assert nonsense.value.reason is Reason.KILLED
+
+
+async def test_what_is_used_and_refused_is_told_with_its_owner() -> None:
+    """Keys once for a guest in this process, however often it asks; what services tell, too."""
+    heard: list[tuple[str, GrantEvent]] = []
+    questions = Questions(Keys(), Answers(), lambda owner, event: heard.append((owner, event)))
+    inline = questions.inline(GRANTED, "me")
+    for _ in range(3):
+        await asyncio.to_thread(inline, Service.KV_GET, b"a", b"")
+    await asyncio.sleep(0)
+    assert heard == [("me", GrantEvent("kv", "keys of space", allowed=True))]
+    await ask(questions, "kv_get", b"a", grants=Grants())
+    await ask(questions, "http")
+    assert [(owner, event.allowed) for owner, event in heard[1:]] == [
+        ("owner", False),
+        ("owner", True),
+    ]
