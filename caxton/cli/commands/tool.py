@@ -237,7 +237,7 @@ def call(invocation: Invocation, /, tool: str, arguments: str, **given: Any) -> 
         output.talk(f"log {line.level}: {line.text}")
     cost = f"{outcome.fuel_used:,} fuel, {outcome.wall_ms:.1f} ms"
     if outcome.ok:
-        _print(invocation, outcome)
+        _tell(invocation, outcome)
         output.talk(cost)
         return exit_codes.OK
     _failed(invocation, tool, outcome, explain(outcome, module))
@@ -261,7 +261,7 @@ def _object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _print(invocation: Invocation, outcome: Outcome) -> None:
+def _tell(invocation: Invocation, outcome: Outcome) -> None:
     output = invocation.output
     if output.structured or not isinstance(outcome.value, str):
         import orjson
