@@ -36,6 +36,8 @@ LISTED: Final = 50
 """Conversations that are listed."""
 MESSAGES: Final = 200
 """Newest messages of a conversation that is read."""
+OWNER: Final = ":mcp"
+"""Whose turn and whose keys a tool has that a client calls; no agent is called so."""
 CONVERSATIONS: Final = "caxton://conversations/"
 NO_GRANT: Final = (
     "Tools that are called over MCP reach no folder, no host and no variable here; the node's "
@@ -164,7 +166,11 @@ class LocalOffer:
             return error_result("bad_arguments", wrong)
         granted = self.parts.permissions.for_tool(spec.name)
         result = await self.parts.runner.call(
-            spec, arguments, permissions=granted, timeout_ms=self.parts.timeout_ms
+            spec,
+            arguments,
+            permissions=granted,
+            timeout_ms=self.parts.timeout_ms,
+            owner=OWNER,
         )
         hint = NO_GRANT if spec.sandboxed and not granted else ""
         return tool_result(result, hint)

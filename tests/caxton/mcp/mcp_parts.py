@@ -41,14 +41,16 @@ class FakeRunner:
     def __init__(self, *results: ToolResult) -> None:
         self.results = list(results) or [ToolResult(True, '{"sum":3}')]
         self.calls: list[tuple[str, dict[str, Any], dict[str, Any], int]] = []
+        self.owners: set[str] = set()
         self.hold: asyncio.Event | None = None
         self.begun = asyncio.Event()
         self.cancelled = asyncio.Event()
 
     async def call(
         self, tool: ToolSpec, arguments: Mapping[str, Any], *, permissions: Mapping[str, Any],
-        timeout_ms: int,
+        timeout_ms: int, owner: str = "",
     ) -> ToolResult:  # fmt: skip
+        self.owners.add(owner)
         self.calls.append((tool.name, dict(arguments), dict(permissions), timeout_ms))
         self.begun.set()
         if self.hold is not None:

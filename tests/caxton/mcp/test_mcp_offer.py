@@ -88,6 +88,7 @@ async def test_a_tool_is_called_with_what_is_granted(mode: str) -> None:
     assert (result.is_error, result.structured_content) == (False, {"sum": 3})
     assert said(result) == '{"sum":3}'
     assert runner.calls == [("add", {"a": 1, "b": 2}, {"files": {"data": "ro"}}, 20_000)]
+    assert runner.owners == {":mcp"}
 
 
 @pytest.mark.parametrize(

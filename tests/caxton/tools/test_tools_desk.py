@@ -30,7 +30,7 @@ class Runner:
 
     async def call(
         self, tool: ToolSpec, arguments: Mapping[str, Any], *, permissions: Mapping[str, Any],
-        timeout_ms: int,
+        timeout_ms: int, owner: str = "",
     ) -> ToolResult:  # fmt: skip
         return ToolResult(True, f"{self.said} {tool.name} {dict(arguments)} {timeout_ms}")
 
@@ -41,7 +41,8 @@ class Servers(Runner):
 
 
 def question(tool: str) -> dict[str, Any]:
-    return {"tool": tool, "arguments": orjson.dumps({"a": 1}), "permissions": {}, "timeout_ms": 5}
+    called = {"tool": tool, "arguments": orjson.dumps({"a": 1}), "owner": "Analyst"}
+    return {**called, "permissions": {}, "timeout_ms": 5}
 
 
 async def test_a_tool_runs_where_it_belongs() -> None:
