@@ -50,7 +50,11 @@ def test_each_permission_becomes_its_grant(tmp_path: Path) -> None:
     assert grants.env == (("REGION", "eu"),)
     assert grants.kv == "agent/a"
     sales, crm = grants.databases
-    assert (sales.source, sales.write, sales.statements) == ("sales.db", False, {"SELECT"})
+    assert (sales.source, sales.write, sales.statements) == (
+        str(Path("sales.db").absolute()),
+        False,
+        {"SELECT"},
+    )
     assert crm.write
     assert "INSERT" in crm.statements
     assert "secret" not in repr(crm)
