@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["Cell", "Column", "clean", "lay_out", "shorten"]
+__all__ = ["Cell", "Column", "clean", "first_sentence", "lay_out", "shorten"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,11 @@ def clean(text: str) -> str:
 def shorten(text: str, width: int) -> str:
     """``text`` cut to ``width`` characters, its end replaced by ``~`` when it was longer."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "~"
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a description, without its end: what fits a line of a list."""
+    return text.partition("\n")[0].partition(". ")[0].removesuffix(".")
 
 
 @dataclass(frozen=True, slots=True)

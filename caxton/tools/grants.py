@@ -27,7 +27,7 @@ def grants_of(
         workspace: folder that granted paths start from.
         namespace: part of the key-value store that belongs to whoever is granted it.
         environment: where the values of granted variables come from.
-        databases: the node's databases, by name.
+        databases: the node's databases, by name; files start from the workspace.
 
     Raises:
         InvalidSetting: a folder is not there, or a database is not known.
@@ -41,7 +41,9 @@ def grants_of(
         env=tuple((name, environment[name]) for name in names if name in environment),
         hosts=tuple(_host(text) for text in permissions.get("hosts") or ()),
         kv=namespace if permissions.get("kv") else "",
-        databases=tuple(_database(name, databases) for name in permissions.get("databases") or ()),
+        databases=tuple(
+            _database(name, databases, workspace) for name in permissions.get("databases") or ()
+        ),
     )
 
 
@@ -60,7 +62,7 @@ def _host(text: str) -> HostGrant:
     )
 
 
-def _database(text: str, databases: Mapping[str, str]) -> DatabaseGrant:
+def _database(text: str, databases: Mapping[str, str], workspace: Path) -> DatabaseGrant:
     """A database by name; ``name:rw`` may be written."""
     name, _, mode = text.partition(":")
     source = databases.get(name)
@@ -69,6 +71,8 @@ def _database(text: str, databases: Mapping[str, str]) -> DatabaseGrant:
         raise InvalidSetting(
             "databases", name, f"a database of the setting tools.databases: {known}"
         )
+    if "://" not in source:
+        source = str(workspace / source)
     if mode == "rw":
         kinds = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
         return DatabaseGrant(name, source, write=True, statements=kinds)

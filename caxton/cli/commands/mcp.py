@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from caxton.cli import exit_codes
-from caxton.cli.columns import Column
+from caxton.cli.columns import Column, first_sentence
 from caxton.cli.invocation import Invocation, pass_invocation
 from caxton.cli.tree import CaxtonCommand
 from caxton.views import ToolServerView
@@ -35,7 +35,7 @@ TOOLS: Final[tuple[Column[ToolView], ...]] = (
         lambda t: "sandboxed" if t.sandboxed else "not sandboxed",
         lambda t: "" if t.sandboxed else "warn",
     ),
-    Column("DESCRIPTION", lambda t: t.description.partition("\n")[0], least=10, drop=1),
+    Column("DESCRIPTION", lambda t: first_sentence(t.description), least=10, drop=1),
 )
 
 

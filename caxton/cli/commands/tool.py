@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from caxton.cli import exit_codes
-from caxton.cli.columns import Column
+from caxton.cli.columns import Column, first_sentence
 from caxton.cli.invocation import Invocation, pass_invocation
 from caxton.cli.tree import CaxtonCommand
 
@@ -52,7 +52,7 @@ COLUMNS: Final[tuple[Column[ListedTool], ...]] = (
            lambda r: "ok" if r.sandboxed else "warn"),
     Column("CALLS", lambda r: "-" if r.calls is None else f"{r.calls:,}", right=True, drop=2),
     Column("STATE", lambda r: r.state, _state, least=12),
-    Column("DESCRIPTION", lambda r: r.description, lambda _: "dim", least=16, drop=1),
+    Column("DESCRIPTION", lambda r: first_sentence(r.description), lambda _: "dim", least=16, drop=1),
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caxton.cli.columns import Column, clean, lay_out, shorten
+from caxton.cli.columns import Column, clean, first_sentence, lay_out, shorten
 
 Row = tuple[str, str, str]
 
@@ -98,3 +98,11 @@ def test_all_lines_of_a_table_are_as_long(rows: list[Row], width: int) -> None:
     lines = ["  ".join(cell for cell, _ in line) for line in lay_out(COLUMNS, rows, width)]
     assert len({len(line) for line in lines}) == 1
     assert len(lines[0]) <= width
+
+
+def test_lists_show_the_first_sentence() -> None:
+    """Of descriptions that models need in full."""
+    assert first_sentence("Reads files. Or not. Maybe") == "Reads files"
+    assert first_sentence("Reads v1.2 files.") == "Reads v1.2 files"
+    assert first_sentence("One line\nand more") == "One line"
+    assert first_sentence("") == ""

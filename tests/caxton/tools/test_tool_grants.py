@@ -51,7 +51,7 @@ def test_each_permission_becomes_its_grant(tmp_path: Path) -> None:
     assert grants.kv == "agent/a"
     sales, crm = grants.databases
     assert (sales.source, sales.write, sales.statements) == (
-        str(Path("sales.db").absolute()),
+        str(tmp_path / "sales.db"),
         False,
         {"SELECT"},
     )
