@@ -52,7 +52,8 @@ COLUMNS: Final[tuple[Column[ListedTool], ...]] = (
            lambda r: "ok" if r.sandboxed else "warn"),
     Column("CALLS", lambda r: "-" if r.calls is None else f"{r.calls:,}", right=True, drop=2),
     Column("STATE", lambda r: r.state, _state, least=12),
-    Column("DESCRIPTION", lambda r: first_sentence(r.description), lambda _: "dim", least=16, drop=1),
+    Column("DESCRIPTION", lambda r: first_sentence(r.description), lambda _: "dim", least=16,
+           drop=1),
 )  # fmt: skip
 
 
