@@ -126,5 +126,6 @@ def _reply(result: ComponentResult, text: bytes | None) -> GuestReply:
             Reason.GUEST_ABORT, f"the tool failed: {said or 'it said nothing'}", text=said
         )
     return GuestReply(
-        data, (), result.logs, result.logs_dropped, result.fuel_used, result.wall_ms, result.written
-    )
+        data, (), result.logs, result.logs_dropped, result.fuel_used, result.wall_ms,
+        result.written, result.asked,
+    )  # fmt: skip

@@ -41,6 +41,10 @@ class GuestReply:
     wall_ms: float
     written: Mapping[bytes, bytes | None] = field(default_factory=dict)
     """Keys it set, or removed (None). Whoever called keeps them, together with the rest."""
+    asked: int = 0
+    """Questions to its host."""
+    memory_bytes: int = 0
+    """Size of its linear memory after the call; it never shrinks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,10 @@ class CommandResult:
     logs_dropped: int = 0
     written: Mapping[bytes, bytes | None] = field(default_factory=dict)
     """Keys it set, or removed (None), where the key-value store is granted."""
+    asked: int = 0
+    """Questions to its host."""
+    memory_bytes: int = 0
+    """Size of its linear memory at its end; 0 where the engine does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,8 @@ class ComponentResult:
     logs_dropped: int = 0
     written: Mapping[bytes, bytes | None] = field(default_factory=dict)
     """Keys it set, or removed (None); none when it failed."""
+    asked: int = 0
+    """Questions to its host."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,9 @@ class CommandGuest:
         written: Mapping[bytes, bytes | None] = result.written
         logs: tuple[LogLine, ...] = result.logs
         return GuestReply(
-            result.stdout, (), logs, result.logs_dropped, result.fuel_used, result.wall_ms, written
-        )
+            result.stdout, (), logs, result.logs_dropped, result.fuel_used, result.wall_ms, written,
+            result.asked, result.memory_bytes,
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Refuse further calls; there is nothing to free."""

@@ -108,7 +108,8 @@ class HostCalls:
         self._limits = limits
         self._meter = meter
         self._ask_host = ask
-        self._asked = 0
+        self.asked = 0
+        """Questions to the host so far."""
         self._pending = b""
 
     def log(self, memory: GuestMemory, level: int, ptr: int, length: int) -> None:
@@ -267,9 +268,9 @@ class HostCalls:
         limits = self._limits
         self._charge(min(length + moved, limits.ask_bytes), ASK_FUEL)
         self._check(memory, str(service), ptr, length)
-        self._asked += 1
+        self.asked += 1
         try:
-            if self._asked > limits.asks:
+            if self.asked > limits.asks:
                 raise ServiceError(
                     Refusal.TOO_LARGE, f"one call may ask its host {limits.asks} times"
                 )

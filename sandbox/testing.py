@@ -319,6 +319,7 @@ class EngineLaws:
         for data in (b"", b"hello", bytes(range(256)) * 4):
             assert guest.call(data).data == data
         assert 0 < guest.call(b"x").fuel_used < 1000
+        assert guest.call(b"x").memory_bytes == 2 * 65536
 
     def test_an_agent_keeps_its_memory(self, tmp_path: Path) -> None:
         """State survives from call to call."""
@@ -386,6 +387,7 @@ class EngineLaws:
             )
         assert results["cat"].stdout == b"some input" * 1000
         assert results["exit 3"].exit_code == 3
+        assert results["exit 3"].memory_bytes in (2 * 65536, 0)
         assert results["exit 200"].exit_code == 200
         assert results["count env"].stdout == bytes(4)
         assert results["nap"].exit_code == 0

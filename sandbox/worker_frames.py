@@ -60,6 +60,8 @@ def pack_command_result(result: CommandResult) -> bytes:
         "fuel_used": result.fuel_used,
         "wall_ms": result.wall_ms,
         "logs_dropped": result.logs_dropped,
+        "asked": result.asked,
+        "memory_bytes": result.memory_bytes,
         "parts": [len(result.stdout), len(result.stderr), len(side)],
     }
     return pack(header, result.stdout + result.stderr + side)
@@ -79,6 +81,8 @@ def command_result(header: Header, body: bytes) -> CommandResult:
             logs,
             int(header["logs_dropped"]),
             written,
+            int(header["asked"]),
+            int(header["memory_bytes"]),
         )
     except NONSENSE as error:
         raise _nonsense(error) from None
@@ -91,6 +95,8 @@ def pack_reply(reply: GuestReply) -> bytes:
         "fuel_used": reply.fuel_used,
         "wall_ms": reply.wall_ms,
         "logs_dropped": reply.logs_dropped,
+        "asked": reply.asked,
+        "memory_bytes": reply.memory_bytes,
         "parts": [len(reply.data), len(side), *map(len, reply.sent)],
     }
     return pack(header, b"".join((reply.data, side, *reply.sent)))
@@ -109,6 +115,8 @@ def guest_reply(header: Header, body: bytes) -> GuestReply:
             int(header["fuel_used"]),
             float(header["wall_ms"]),
             written,
+            int(header["asked"]),
+            int(header["memory_bytes"]),
         )
     except NONSENSE as error:
         raise _nonsense(error) from None
@@ -122,6 +130,7 @@ def pack_component_result(result: ComponentResult) -> bytes:
         "fuel_used": result.fuel_used,
         "wall_ms": result.wall_ms,
         "logs_dropped": result.logs_dropped,
+        "asked": result.asked,
         "parts": [len(result.data), len(result.printed), len(side)],
     }
     return pack(header, result.data + result.printed + side)
@@ -141,8 +150,9 @@ def component_result(header: Header, body: bytes) -> ComponentResult:
             logs,
             int(header["logs_dropped"]),
             written,
+            int(header["asked"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except NONSENSE as error:
         raise _nonsense(error) from None
 
 

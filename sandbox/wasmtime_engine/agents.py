@@ -50,7 +50,8 @@ class WasmtimeAgent:
         alloc, handle, dealloc = map(exports.function, ("alloc", "handle_message", "dealloc"))
         if alloc is None or handle is None:  # ``require_agent`` has seen them
             raise LookupError("alloc or handle_message")
-        self._exchange = partial(exchange, exports.memory(), alloc, handle, dealloc, limits=limits)
+        self._memory = exports.memory()
+        self._exchange = partial(exchange, self._memory, alloc, handle, dealloc, limits=limits)
 
     def call(self, data: bytes) -> GuestReply:
         """Deliver one message and take the reply. See ``AgentInstance``."""
@@ -89,6 +90,8 @@ class WasmtimeAgent:
                     run.fuel_used(),
                     run.wall_ms(),
                     run.host.written,
+                    run.host.asked,
+                    self._memory.size(),
                 )
         except SandboxError as error:
             if run is None or run.trapped or error.reason is Reason.BAD_POINTER:

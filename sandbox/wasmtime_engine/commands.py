@@ -12,7 +12,7 @@ from sandbox.host import HostAbort, check_message, check_output
 from sandbox.limits import Limits
 from sandbox.module import COMMAND_EXPORTS, require
 from sandbox.services.request import Ask, nobody
-from sandbox.wasmtime_engine.calls import calls
+from sandbox.wasmtime_engine.calls import Exports, calls
 from sandbox.wasmtime_engine.platform import Loaded, Platform, Run, instantiate
 
 
@@ -41,7 +41,7 @@ def run_command(
         try:
             flood = stdout.longer_than(limits.stdout_bytes)
             with platform.run(store, limits, ask, flood) as run:
-                code = _start(run, loaded, limits)
+                code, memory_bytes = _start(run, loaded, limits)
         finally:
             # Said first: a flood also runs out of fuel or time, but this is its cause.
             check_output(stdout.size(), limits)
@@ -54,6 +54,8 @@ def run_command(
             tuple(run.host.logs),
             run.host.logs_dropped,
             run.host.written,
+            run.host.asked,
+            memory_bytes,
         )
 
 
@@ -79,13 +81,17 @@ def grant(wasi: wasmtime.WasiConfig, grants: Grants) -> None:
         wasi.preopen_dir(str(folder.host), folder.guest, folder.write)
 
 
-def _start(run: Run, loaded: Loaded, limits: Limits) -> int:
+def _start(run: Run, loaded: Loaded, limits: Limits) -> tuple[int, int]:
+    """Run it to its end: the exit code, and how large its memory is then."""
+    exports: Exports | None = None
+    code = 0
     try:
-        start = instantiate(loaded, run.store, limits).function("_start")
+        exports = instantiate(loaded, run.store, limits)
+        start = exports.function("_start")
         if start is not None:
             start()
     except (wasmtime.WasmtimeError, wasmtime.Trap, HostAbort):
         if run.exit_code is None:
             raise
-        return run.exit_code
-    return 0
+        code = run.exit_code
+    return code, exports.memory().size() if exports is not None else 0

@@ -267,6 +267,7 @@ def _result(run: Run, function: Function, value: Any, printed: bytes) -> Compone
         tuple(host.logs),
         host.logs_dropped,
         {} if failed else host.written,
+        host.asked,
     )
 
 

@@ -39,10 +39,19 @@ FUEL = st.integers(0, 10**12)
 COUNT = st.integers(0, 10_000)
 
 RESULTS = st.builds(
-    CommandResult, BYTES, BYTES, st.integers(0, 255), FUEL, WALL, LOGS, COUNT, WRITTEN
+    CommandResult, BYTES, BYTES, st.integers(0, 255), FUEL, WALL, LOGS, COUNT, WRITTEN, COUNT, COUNT
 )
 REPLIES = st.builds(
-    GuestReply, BYTES, st.lists(BYTES, max_size=4).map(tuple), LOGS, COUNT, FUEL, WALL, WRITTEN
+    GuestReply,
+    BYTES,
+    st.lists(BYTES, max_size=4).map(tuple),
+    LOGS,
+    COUNT,
+    FUEL,
+    WALL,
+    WRITTEN,
+    COUNT,
+    COUNT,
 )
 
 
