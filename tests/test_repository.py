@@ -61,5 +61,6 @@ def test_no_file_names_a_machine() -> None:
 
 def test_scripts_can_be_run() -> None:
     """What the README calls has its run bit."""
-    for name in ("scripts/up", "scripts/test", "scripts/check", "scripts/install", ".ci/run"):
+    names = ("up", "test", "check", "install", "build-tools", "check-tools")
+    for name in (*(f"scripts/{name}" for name in names), ".ci/run"):
         assert os.access(ROOT / name, os.X_OK), name

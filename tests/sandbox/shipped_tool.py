@@ -34,6 +34,7 @@ class ShippedTool:
         self.host: Ask = nobody
         self.exit_code = 0
         self.fuel_used = 0
+        self.printed = ""
         self._engine = engine
         self._artifact = artifact
 
@@ -58,7 +59,8 @@ class ShippedTool:
         self.exit_code = got.exit_code
         self.fuel_used = got.fuel_used
         assert got.stderr == b""
-        answer: dict[str, Any] = json.loads(got.stdout)
+        self.printed = got.stdout.decode()
+        answer: dict[str, Any] = json.loads(self.printed)
         assert ("error" in answer) == (got.exit_code == 1)
         return answer
 

@@ -223,6 +223,7 @@ def test_questions_are_bounded_in_number_and_size() -> None:
     assert [guest.ask("http", b"12345") for _ in range(3)] == [0, 0, REFUSED]
     assert guest.refused() == "too_large"
     assert asked == [b"12345"] * 2
+    assert guest.host.asked == 4
 
 
 def test_an_answer_over_its_limit_is_refused() -> None:

@@ -342,7 +342,7 @@ static void order_by_x(const chart *c, series *one) {
         one->y[i] = pairs[i].y;
     }
     one->count = kept;
-    free(pairs);
+    release(pairs);
 }
 
 static void count_values(chart *c) {

@@ -62,7 +62,7 @@ static bins choose_bins(const chart *c) {
             high <= b.low + width * (double)(b.count - 1))
             b.count--;
     }
-    free(values);
+    release(values);
     return b;
 }
 

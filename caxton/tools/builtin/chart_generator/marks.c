@@ -145,7 +145,7 @@ static void draw_line_series(const frame *f, size_t index, double width) {
     for (size_t i = 0; i < s->count && has_markers(f, s); i++)
         if (!isnan(s->y[i]))
             draw->disc(point_of(f, s, i), width + 1, ink, 1, value_tip(f->chart, index, i));
-    free(points);
+    release(points);
 }
 
 void draw_lines(const frame *f) {
@@ -175,14 +175,14 @@ static void draw_surface(const frame *f, size_t index, size_t start, size_t end,
     size_t below = thinned(lower, count, f->plot.width);
     point *edge = allocate(above * sizeof *edge);
     for (size_t i = 0; i < above; i++) edge[i] = upper[i];
-    upper = checked(realloc(upper, (above + below) * sizeof *upper));
+    upper = resize(upper, (above + below) * sizeof *upper);
     for (size_t i = 0; i < below; i++) upper[above + i] = lower[below - 1 - i];
     draw->polygon(upper, above + below, ink, f->chart->stacked ? 0.8 : 0.28);
     if (above > 1) draw->line(edge, above, ink, 1.75);
     else draw->disc(edge[0], 3, ink, 1, value_tip(f->chart, index, start));
-    free(edge);
-    free(lower);
-    free(upper);
+    release(edge);
+    release(lower);
+    release(upper);
 }
 
 void draw_areas(const frame *f) {
@@ -246,8 +246,8 @@ static void for_each_bar(const frame *f, void (*each)(const frame *f, rectangle 
             each(f, bar_between(f, x + gap / 2, step - gap, from, from + value), i, k);
             *base += value;
         }
-    free(below);
-    free(above);
+    release(below);
+    release(above);
 }
 
 /* Bars that are too many to say what they are, of the series before and at `index`. */
@@ -282,7 +282,7 @@ void draw_bars(const frame *f) {
     for_each_bar(f, draw_bar);
     draw_waiting(c);
     draw->unclip();
-    free(waiting);
+    release(waiting);
     if (c->show_values) for_each_bar(f, draw_value);
 }
 
@@ -302,7 +302,7 @@ void draw_scatter(const frame *f) {
             else points[count++] = at;
         }
         draw->dots(points, count, radius, ink_of(c, i), alpha);
-        free(points);
+        release(points);
     }
     draw->unclip();
 }

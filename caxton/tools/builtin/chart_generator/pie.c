@@ -93,5 +93,5 @@ void draw_pie(const chart *c, rectangle room) {
                                     MIDDLE, true, 0});
         from = to;
     }
-    free(parts);
+    release(parts);
 }

@@ -203,7 +203,7 @@ buffer png_of(unsigned char *rows, int width, int height) {
     put_bits(&w, 0x0178, 16); /* deflate, window of 32 KiB, checked */
     deflate(&w, rows, length);
     put_be32(&w.out, adler_of(rows, length));
-    free(rows);
+    release(rows);
 
     make_crc_table();
     buffer png = {0}, header = {0};
@@ -213,7 +213,7 @@ buffer png_of(unsigned char *rows, int width, int height) {
     add_bytes(&header, "\x08\x02\0\0\0", 5); /* 8 bits of red, green and blue */
     put_chunk(&png, "IHDR", header.bytes, header.length);
     put_chunk(&png, "IDAT", w.out.bytes, w.out.length);
-    free(w.out.bytes);
+    release(w.out.bytes);
     put_chunk(&png, "IEND", NULL, 0);
     return png;
 }

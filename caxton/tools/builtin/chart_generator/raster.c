@@ -216,9 +216,9 @@ static void fill_points(const point *points, size_t count, colour fill, double a
         }
         change[bounds.right] = change[bounds.right + 1] = 0;
     }
-    free(change);
-    free(active);
-    free(edges);
+    release(change);
+    release(active);
+    release(edges);
 }
 
 static void raster_polygon(const point *points, size_t count, colour fill, double alpha) {
@@ -227,7 +227,7 @@ static void raster_polygon(const point *points, size_t count, colour fill, doubl
     for (size_t i = 0; i < count; i++)
         scaled[i] = (point){points[i].x * image.scale, points[i].y * image.scale};
     fill_points(scaled, count, fill, alpha);
-    free(scaled);
+    release(scaled);
 }
 
 /* Edges of a surface that is wide enough to be seen fall between pixels, so that they are sharp. */
@@ -336,7 +336,7 @@ static void raster_clip(rectangle r) {
 static void raster_unclip(void) { image.limits = (box){0, 0, image.width, image.height}; }
 
 buffer raster_png(void) {
-    free(image.mask);
+    release(image.mask);
     return png_of(image.pixels, image.width, image.height);
 }
 

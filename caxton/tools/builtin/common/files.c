@@ -78,12 +78,13 @@ const char *checked_path(slice path) {
     for (const char *at = copy; (at = strstr(at, "..")); at += 2)
         if ((at == copy || at[-1] == '/') && (!at[2] || at[2] == '/'))
             fail("not_granted", "path must not contain '..'");
-    if (granted_folder(copy) < 0)
-        fail("not_granted",
-             "%s is outside the granted folders (granted: %s): name a file inside one of them, or "
-             "grant its folder to the tool",
-             copy, granted_names());
-    return copy;
+    if (granted_folder(copy) >= 0) return copy;
+    const char *slash = strrchr(copy, '/');
+    int folder = slash > copy ? (int)(slash - copy) : slash ? 1 : (int)path.length;
+    fail("not_granted",
+         "%s is outside the granted folders (granted: %s): name a file inside one of them, or grant "
+         "the folder %.*s to the tool",
+         copy, granted_names(), folder, copy);
 }
 
 _Noreturn void fail_file(const char *path, int error, bool writing) {
@@ -191,7 +192,7 @@ void put_in_place(char *temporary, const char *path, bool replace) {
     if (!replace && link(temporary, path) && errno == EEXIST) fail_write(path, temporary, EEXIST);
     if (rename(temporary, path)) fail_write(path, temporary, errno);
     unlink(temporary);
-    free(temporary);
+    release(temporary);
 }
 
 void check_target(const char *path, bool replace) {

@@ -6,39 +6,60 @@
 enum { NO_NODE = UINT32_MAX };
 
 typedef struct {
-    const char *start, *at, *end;
-    json_document *document;
+    const char *start, *end;
+    json_node *nodes;
     uint32_t used, open, depth;
     json_error error;
 } parser;
 
-static bool wrong(parser *p, const char *message) {
-    if (!p->error.message) p->error = (json_error){message, (size_t)(p->at - p->start)};
-    return false;
+/*
+ * The functions of the parser take where they begin and return where they end, or NULL after wrong():
+ * kept in registers, this is several times faster than a place in memory.
+ */
+static const char *wrong(parser *p, const char *at, const char *message) {
+    if (!p->error.message) p->error = (json_error){message, (size_t)(at - p->start)};
+    return NULL;
 }
 
-static void skip_space(parser *p) {
-    while (p->at < p->end && (*p->at == ' ' || *p->at == '\n' || *p->at == '\r' || *p->at == '\t'))
-        p->at++;
+static const unsigned char SPACE[256] = {[' '] = 1, ['\n'] = 1, ['\r'] = 1, ['\t'] = 1};
+
+/* The byte behind the text is no space, so that it ends this. */
+static inline const char *skip_space(const char *at) {
+    while (SPACE[(unsigned char)*at]) at++;
+    return at;
 }
 
-/* One for the root, and each other value or name follows one of these. */
+static inline bool is_digit(char c) { return (unsigned char)(c - '0') <= 9; }
+
+/* What a byte is inside a string: 0 as it is, else something to look at. */
+static const unsigned char LOOK[256] = {
+    ['"'] = 1, ['\\'] = 1, [0 ... 0x1F] = 1, [0x80 ... 0xFF] = 1,
+};
+
+/* Bytes behind which a value or a name may begin. */
+static const unsigned char BEFORE[256] = {[','] = 1, [':'] = 1, ['['] = 1, ['{'] = 1};
+
+/* How many nodes there are at most: one is the root, and each other one follows one of BEFORE. */
 static size_t most_nodes(slice text) {
     size_t count = 1;
-    bool quoted = false;
-    for (size_t i = 0; i < text.length; i++) {
-        char c = text.text[i];
-        if (c == '"') quoted = !quoted;
-        else if (quoted) i += c == '\\';
-        else count += c == ',' || c == ':' || c == '[' || c == '{';
+    const unsigned char *at = (const unsigned char *)text.text, *end = at + text.length;
+    while (at < end) {
+        unsigned char c = *at++;
+        count += BEFORE[c];
+        if (c != '"') continue;
+        for (;;) {
+            while (!LOOK[*at]) at++;
+            if (*at == '"' || at >= end) break;
+            at += *at == '\\' ? 2 : 1;
+        }
+        at++;
     }
     return count;
 }
 
-static json_node *add_node(parser *p) {
-    json_node *node = &p->document->nodes[p->used++];
-    node->start = (uint32_t)(p->at - p->start);
-    node->next = p->used;
+static inline json_node *add_node(parser *p, const char *at) {
+    json_node *node = &p->nodes[p->used++];
+    *node = (json_node){(uint32_t)(at - p->start), p->used};
     return node;
 }
 
@@ -47,7 +68,7 @@ static int hex4(const char *at, const char *end) {
     if (end - at < 4) return -1;
     for (int i = 0; i < 4; i++) {
         char c = at[i];
-        int digit = c >= '0' && c <= '9'   ? c - '0'
+        int digit = is_digit(c)            ? c - '0'
                     : c >= 'a' && c <= 'f' ? c - 'a' + 10
                     : c >= 'A' && c <= 'F' ? c - 'A' + 10
                                            : -1;
@@ -69,170 +90,154 @@ static int64_t escaped(const char *at, const char *end, size_t *used) {
     return 0x10000 + ((int64_t)(high - 0xD800) << 10) + (low - 0xDC00);
 }
 
-static bool pass_escape(parser *p) {
-    const char *escape = p->at++;
-    char c = p->at < p->end ? *p->at : 0;
-    if (c && strchr("\"\\/bfnrt", c)) {
-        p->at++;
-        return true;
-    }
-    size_t used = 0;
-    int64_t code = c == 'u' ? escaped(p->at + 1, p->end, &used) : -3;
-    if (code < 0) {
-        p->at = escape;
-        return wrong(p, code == -3   ? "unknown escape in a string"
-                        : code == -2 ? "half a surrogate pair in a string"
-                                     : "a \\u escape needs four hexadecimal digits");
-    }
-    p->at += 1 + used;
-    return true;
+static const char *pass_escape(parser *p, const char *at) {
+    char c = at + 1 < p->end ? at[1] : 0;
+    if (c && strchr("\"\\/bfnrt", c)) return at + 2;
+    if (c != 'u') return wrong(p, at, "unknown escape in a string");
+    size_t used;
+    int64_t code = escaped(at + 2, p->end, &used);
+    if (code == -2) return wrong(p, at, "half a surrogate pair in a string");
+    if (code < 0) return wrong(p, at, "a \\u escape needs four hexadecimal digits");
+    return at + 2 + used;
 }
 
-static bool pass_string(parser *p) {
-    const char *quote = p->at++;
+static const char *pass_string(parser *p, const char *quote) {
+    const char *at = quote + 1, *end = p->end;
     for (;;) {
-        if (p->at >= p->end) {
-            p->at = quote;
-            return wrong(p, "the string that starts here does not end");
-        }
-        unsigned char c = (unsigned char)*p->at;
-        if (c == '"') break;
-        if (c < 0x20) return wrong(p, "a control character in a string must be escaped");
+        while (!LOOK[(unsigned char)*at]) at++;
+        if (at >= end) return wrong(p, quote, "the string that starts here does not end");
+        unsigned char c = (unsigned char)*at;
+        if (c == '"') return at + 1;
+        if (c < 0x20) return wrong(p, at, "a control character in a string must be escaped");
         if (c == '\\') {
-            if (!pass_escape(p)) return false;
-        } else if (c < 0x80) {
-            p->at++;
-        } else {
-            size_t length = utf8_length(p->at, (size_t)(p->end - p->at));
-            if (!length) return wrong(p, "a byte that is not UTF-8");
-            p->at += length;
+            at = pass_escape(p, at);
+            if (!at) return NULL;
+            continue;
         }
+        size_t length = utf8_length(at, (size_t)(end - at));
+        if (!length) return wrong(p, at, "a byte that is not UTF-8");
+        at += length;
     }
-    p->at++;
-    return true;
 }
 
-static bool pass_digits(parser *p, const char *message) {
-    const char *first = p->at;
-    while (p->at < p->end && *p->at >= '0' && *p->at <= '9') p->at++;
-    return p->at > first || wrong(p, message);
+static inline const char *pass_digits(const char *at) {
+    while (is_digit(*at)) at++;
+    return at;
 }
 
-static bool pass_number(parser *p) {
-    if (*p->at == '-') p->at++;
-    if (p->at < p->end && *p->at == '0') {
-        p->at++;
-        if (p->at < p->end && *p->at >= '0' && *p->at <= '9')
-            return wrong(p, "a number must not start with 0 followed by digits");
-    } else if (!pass_digits(p, "a number needs digits after its sign")) {
-        return false;
+static const char *pass_number(parser *p, const char *at) {
+    if (*at == '-') at++;
+    const char *first = at;
+    at = pass_digits(at);
+    if (at == first) return wrong(p, at, "a number needs digits after its sign");
+    if (*first == '0' && at > first + 1)
+        return wrong(p, first + 1, "a number must not start with 0 followed by digits");
+    if (*at == '.') {
+        first = ++at;
+        at = pass_digits(at);
+        if (at == first) return wrong(p, at, "a number needs digits after its point");
     }
-    if (p->at < p->end && *p->at == '.') {
-        p->at++;
-        if (!pass_digits(p, "a number needs digits after its point")) return false;
+    if (*at == 'e' || *at == 'E') {
+        at++;
+        if (*at == '+' || *at == '-') at++;
+        first = at;
+        at = pass_digits(at);
+        if (at == first) return wrong(p, at, "a number needs digits in its exponent");
     }
-    if (p->at < p->end && (*p->at == 'e' || *p->at == 'E')) {
-        p->at++;
-        if (p->at < p->end && (*p->at == '+' || *p->at == '-')) p->at++;
-        if (!pass_digits(p, "a number needs digits in its exponent")) return false;
-    }
-    return true;
+    return at;
 }
 
-static bool pass_word(parser *p, const char *word) {
+static const char *pass_word(parser *p, const char *at) {
+    const char *word = *at == 't' ? "true" : *at == 'f' ? "false" : "null";
     size_t length = strlen(word);
-    if ((size_t)(p->end - p->at) < length || memcmp(p->at, word, length))
-        return wrong(p, "no JSON value starts like this");
-    p->at += length;
-    return true;
-}
-
-static bool pass_scalar(parser *p) {
-    char c = *p->at;
-    add_node(p);
-    if (c == '"') return pass_string(p);
-    if (c == '-' || (c >= '0' && c <= '9')) return pass_number(p);
-    return pass_word(p, c == 't' ? "true" : c == 'f' ? "false" : "null");
+    if ((size_t)(p->end - at) < length || memcmp(at, word, length))
+        return wrong(p, at, "no JSON value starts like this");
+    return at + length;
 }
 
 /* Until it is closed, an open node's `next` is the index of the one around it. */
-static bool open_node(parser *p) {
-    if (++p->depth > JSON_DEPTH) return wrong(p, "nested deeper than 512 levels");
+static const char *open_node(parser *p, const char *at) {
+    if (++p->depth > JSON_DEPTH) return wrong(p, at, "nested deeper than 512 levels");
     uint32_t index = p->used;
-    add_node(p)->next = p->open;
+    add_node(p, at)->next = p->open;
     p->open = index;
-    p->at++;
-    return true;
+    return at + 1;
 }
 
 static void close_node(parser *p) {
-    json_node *node = &p->document->nodes[p->open];
+    json_node *node = &p->nodes[p->open];
     p->open = node->next;
     node->next = p->used;
     p->depth--;
-    p->at++;
 }
 
-static bool in_object(const parser *p) {
-    return p->start[p->document->nodes[p->open].start] == '{';
+static inline bool in_object(const parser *p) { return p->start[p->nodes[p->open].start] == '{'; }
+
+static const char *pass_name(parser *p, const char *at) {
+    at = skip_space(at);
+    if (at >= p->end || *at != '"') return wrong(p, at, "a name in quotes was expected");
+    add_node(p, at)->next = 0;
+    at = pass_string(p, at);
+    if (!at) return NULL;
+    at = skip_space(at);
+    if (at >= p->end || *at != ':') return wrong(p, at, "':' was expected after a name");
+    return at + 1;
 }
 
-static bool pass_name(parser *p) {
-    if (p->at >= p->end || *p->at != '"') return wrong(p, "a name in quotes was expected");
-    add_node(p)->next = 0;
-    if (!pass_string(p)) return false;
-    skip_space(p);
-    if (p->at >= p->end || *p->at != ':') return wrong(p, "':' was expected after a name");
-    p->at++;
-    return true;
-}
-
-/* One value, or the start of one; leaves the parser where a ',' or a closing bracket may stand. */
-static bool pass_value(parser *p) {
+/* One value, or the start of one up to a scalar or an empty array or object. */
+static const char *pass_value(parser *p, const char *at) {
     for (;;) {
-        skip_space(p);
-        if (p->at >= p->end) return wrong(p, "the text ends where a value was expected");
-        if (*p->at != '[' && *p->at != '{') return pass_scalar(p);
-        char close = *p->at == '[' ? ']' : '}';
-        if (!open_node(p)) return false;
-        skip_space(p);
-        if (p->at < p->end && *p->at == close) {
-            close_node(p);
-            return true;
+        at = skip_space(at);
+        if (at >= p->end) return wrong(p, at, "the text ends where a value was expected");
+        char c = *at;
+        if (c != '[' && c != '{') {
+            add_node(p, at);
+            return c == '"'                   ? pass_string(p, at)
+                   : c == '-' || is_digit(c) ? pass_number(p, at)
+                                             : pass_word(p, at);
         }
-        if (close == '}' && !pass_name(p)) return false;
+        at = open_node(p, at);
+        if (!at) return NULL;
+        at = skip_space(at);
+        if (at < p->end && *at == (c == '[' ? ']' : '}')) {
+            close_node(p);
+            return at + 1;
+        }
+        if (c == '{') at = pass_name(p, at);
+        if (!at) return NULL;
     }
 }
 
-static bool pass_text(parser *p) {
+/* What may follow a value: closing brackets, and a ',' or the end. */
+static const char *pass_end(parser *p, const char *at) {
     for (;;) {
-        if (!pass_value(p)) return false;
-        for (;;) {
-            skip_space(p);
-            if (p->open == NO_NODE)
-                return p->at == p->end || wrong(p, "there is text after the value");
-            if (p->at >= p->end) return wrong(p, "the text ends inside an array or object");
-            if (*p->at != (in_object(p) ? '}' : ']')) break;
-            close_node(p);
-        }
-        if (*p->at != ',')
-            return wrong(p, in_object(p) ? "',' or '}' was expected" : "',' or ']' was expected");
-        p->at++;
-        skip_space(p);
-        if (in_object(p) && !pass_name(p)) return false;
+        at = skip_space(at);
+        if (p->open == NO_NODE)
+            return at == p->end ? at : wrong(p, at, "there is text after the value");
+        if (at >= p->end) return wrong(p, at, "the text ends inside an array or object");
+        bool object = in_object(p);
+        if (*at == ',') return object ? pass_name(p, at + 1) : at + 1;
+        if (*at != (object ? '}' : ']'))
+            return wrong(p, at, object ? "',' or '}' was expected" : "',' or ']' was expected");
+        close_node(p);
+        at++;
     }
 }
 
 json_error json_parse(json_document *document, slice text) {
     size_t mark = text.length >= 3 && !memcmp(text.text, "\xEF\xBB\xBF", 3) ? 3 : 0;
     *document = (json_document){.text = text};
-    if (text.length >= UINT32_MAX / 4) checked(NULL);
-    parser p = {text.text, text.text + mark, text.text + text.length, document, 0, NO_NODE, 0, {0}};
-    document->nodes = allocate(most_nodes(text) * sizeof *document->nodes);
-    if (pass_text(&p)) {
+    if (text.length >= UINT32_MAX / sizeof(json_node)) checked(NULL);
+    parser p = {.start = text.text, .end = text.text + text.length, .open = NO_NODE};
+    p.nodes = allocate(most_nodes(text) * sizeof *p.nodes);
+    const char *at = text.text + mark;
+    do at = pass_value(&p, at);
+    while (at && (at = pass_end(&p, at)) && p.open != NO_NODE);
+    if (at) {
+        document->nodes = p.nodes;
         document->count = p.used;
     } else {
-        free(document->nodes);
+        release(p.nodes);
         *document = (json_document){0};
     }
     return p.error;
@@ -336,7 +341,8 @@ slice json_raw(json scalar) {
     const char *start = start_of(scalar), *at = start;
     const char *end = scalar.document->text.text + scalar.document->text.length;
     if (*at == '"') {
-        for (at++; *at != '"'; at++) at += *at == '\\';
+        for (at++; *at != '"'; at += *at == '\\' ? 2 : *at != '"')
+            while (!LOOK[(unsigned char)*at]) at++;
         at++;
     } else {
         while (at < end && *at > ' ' && *at != ',' && *at != ']' && *at != '}') at++;
@@ -348,12 +354,13 @@ slice json_string(json string) {
     slice raw = json_raw(string);
     raw = (slice){raw.text + 1, raw.length - 2};
     if (!memchr(raw.text, '\\', raw.length)) return raw;
-    char *copy = allocate(raw.length), *to = copy;
+    char *copy = allocate(raw.length + 1), *to = copy;
     const char *end = raw.text + raw.length;
     for (const char *at = raw.text; at < end;) {
         if (*at != '\\') *to++ = *at++;
         else to += decode(&at, end, to);
     }
+    *to = 0;
     return (slice){copy, (size_t)(to - copy)};
 }
 

@@ -48,9 +48,9 @@ typedef struct {
 } json_error;
 
 /*
- * Reads a text into `document`. The text must stay as long as the document, and a NUL or another
- * byte must follow it (text.text[text.length] is read). At most JSON_DEPTH levels. A byte order
- * mark at the front is passed over. On an error the document is empty.
+ * Reads a text into `document`. The text must stay as long as the document, and a NUL or a quote must
+ * follow it: text.text[text.length] is read. At most JSON_DEPTH levels. A byte order mark at the
+ * front is passed over. On an error the document is empty.
  */
 json_error json_parse(json_document *document, slice text);
 
@@ -85,7 +85,7 @@ json json_get(json object, const char *name);
 /* The item at a position from 0. */
 json json_item(json array, uint32_t position);
 
-/* A string's characters; points into the text when it has no escapes, else to new memory. */
+/* A string's characters; in the text when it has no escapes, else new memory that a NUL follows. */
 slice json_string(json string);
 /* Whether a string's characters are `text`, without new memory. */
 bool json_string_is(json string, slice text);

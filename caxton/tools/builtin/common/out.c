@@ -190,7 +190,7 @@ _Noreturn void fail(const char *code, const char *format, ...) {
     if (failing) _Exit(2);
     failing = true;
     if (answer.capacity < sizeof escaped) {
-        free(answer.bytes);
+        release(answer.bytes);
         answer = (buffer){escaped, 0, sizeof escaped};
     }
     answer.length = 0;

@@ -1,28 +1,6 @@
 #include "text.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-void *checked(void *memory) {
-    if (!memory)
-        fail("out_of_memory", "this needs more memory than the tool has: ask for less, or raise "
-                              "the tool's memory limit");
-    return memory;
-}
-
-void *allocate(size_t size) { return checked(malloc(size ? size : 1)); }
-
-void *allocate_zeroed(size_t count, size_t size) { return checked(calloc(count ? count : 1, size)); }
-
-void *grow(void *memory, size_t *capacity, size_t needed, size_t item) {
-    if (needed <= *capacity) return memory;
-    size_t wanted = *capacity ? *capacity : 64;
-    while (wanted < needed && wanted <= SIZE_MAX / 2) wanted *= 2;
-    if (wanted < needed || wanted > SIZE_MAX / item) checked(NULL);
-    memory = checked(realloc(memory, wanted * item));
-    *capacity = wanted;
-    return memory;
-}
 
 void add_bytes(buffer *to, const void *data, size_t length) {
     if (!length) return;
@@ -46,13 +24,16 @@ void add_code_point(buffer *to, uint32_t code) {
 slice slice_of(const char *text) { return (slice){text, strlen(text)}; }
 
 bool same(slice text, const char *name) {
-    return text.length == strlen(name) && !memcmp(text.text, name, text.length);
+    return equal(text, slice_of(name));
 }
 
-bool equal(slice a, slice b) { return a.length == b.length && !memcmp(a.text, b.text, a.length); }
+bool equal(slice a, slice b) {
+    return a.length == b.length && (!a.length || !memcmp(a.text, b.text, a.length));
+}
 
 int compare(slice a, slice b) {
-    int order = memcmp(a.text, b.text, a.length < b.length ? a.length : b.length);
+    size_t least = a.length < b.length ? a.length : b.length;
+    int order = least ? memcmp(a.text, b.text, least) : 0;
     if (order) return order;
     return (a.length > b.length) - (a.length < b.length);
 }
@@ -71,7 +52,7 @@ ptrdiff_t find(slice text, slice wanted) {
 
 char *copy_text(slice text) {
     char *copy = allocate(text.length + 1);
-    memcpy(copy, text.text, text.length);
+    if (text.length) memcpy(copy, text.text, text.length);
     copy[text.length] = 0;
     return copy;
 }

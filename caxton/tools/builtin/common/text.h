@@ -1,4 +1,4 @@
-/* Text by length, UTF-8, growing memory, and the end of a tool that failed. */
+/* Text by length, UTF-8, buffers that grow, and the end of a tool that failed. */
 
 #ifndef TEXT_H
 #define TEXT_H
@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "memory.h"
 
 /* Bytes with a length; not always ended by a NUL, and may contain one. */
 typedef struct {
@@ -21,14 +23,6 @@ typedef struct {
 
 /* Prints {"error": {"code", "message"}} instead of any answer, and ends with exit code 1. */
 _Noreturn void fail(const char *code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* `memory`, or the error "out_of_memory" when it is NULL. */
-void *checked(void *memory);
-/* malloc and calloc that cannot return NULL. */
-void *allocate(size_t size);
-void *allocate_zeroed(size_t count, size_t size);
-/* `memory` with room for `needed` items of `item` bytes; *capacity is in items. */
-void *grow(void *memory, size_t *capacity, size_t needed, size_t item);
 
 void add_bytes(buffer *to, const void *data, size_t length);
 void add_text(buffer *to, const char *text);

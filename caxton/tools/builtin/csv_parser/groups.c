@@ -17,8 +17,8 @@ static void put(groups *g, uint32_t index) {
 
 static void widen(groups *g) {
     g->slot_count = g->slot_count ? g->slot_count * 2 : 256;
-    free(g->slots);
-    g->slots = checked(calloc(g->slot_count, sizeof *g->slots));
+    release(g->slots);
+    g->slots = allocate_zeroed(g->slot_count, sizeof *g->slots);
     for (uint32_t i = 0; i < g->count; i++) put(g, i);
 }
 
@@ -30,7 +30,7 @@ group *group_of(groups *g, const char *text, size_t length) {
         if (found->hash == hash && found->length == length && !memcmp(found->key, text, length))
             return found;
     }
-    group *made = checked(malloc(sizeof *made + length));
+    group *made = allocate(sizeof *made + length);
     made->rows = 0;
     made->stats = NULL;
     memcpy(made->key, text, length);

@@ -71,7 +71,7 @@ static void run_list(json input, const char *path) {
         out_member_string("name", slice_of(found.names[i]));
         if (!lstat(entry, &status)) out_status(&status);
         out_close('}');
-        free(entry);
+        release(entry);
     }
     out_close(']');
     out_member_unsigned("total", found.count);

@@ -29,8 +29,8 @@ int read_folder(const char *path, listing *found) {
 }
 
 void free_listing(listing *l) {
-    for (size_t i = 0; i < l->count; i++) free(l->names[i]);
-    free(l->names);
+    for (size_t i = 0; i < l->count; i++) release(l->names[i]);
+    release(l->names);
     *l = (listing){0};
 }
 
@@ -65,7 +65,7 @@ bool walk_folder(walk *w, const char *path, int depth) {
     for (size_t i = 0; more && i < found.count; i++) {
         char *entry = joined(path, found.names[i]);
         more = walk_entry(w, entry, depth);
-        free(entry);
+        release(entry);
     }
     free_listing(&found);
     return more;

@@ -135,7 +135,7 @@ static void grep_file(grepping *g, const char *path, uint64_t size) {
     g->files++;
     if (memchr(data.text, 0, first)) g->binary++;
     else grep_text(g, path, data);
-    free((char *)data.text);
+    release((char *)data.text);
 }
 
 static bool grep_entry(void *state, const char *path, const struct stat *status) {

@@ -39,20 +39,37 @@ static void run_query(query *q, json current, visitor visit, void *state) {
     visit_segments(q->segments, q->absolute ? root : current, visit, state);
 }
 
+/* Straight down: names and indexes only. */
+static json descend(const segment *s, json at) {
+    for (; s && at.document; s = s->next) {
+        const selector *by = s->selectors;
+        int64_t index = by->index;
+        if (by->kind == BY_NAME) {
+            at = json_member(at, by->name);
+            continue;
+        }
+        if (index < 0) index += json_count(at);
+        at = index < 0 || index > UINT32_MAX ? (json){0} : json_item(at, (uint32_t)index);
+    }
+    return at;
+}
+
 /* The first node, or nothing. */
 static json first_of(query *q, json current) {
     json found = {0};
     if (q->known) return q->node;
-    run_query(q, current, keep_first, &found);
+    if (q->singular) found = descend(q->segments, q->absolute ? root : current);
+    else run_query(q, current, keep_first, &found);
     q->known = q->absolute;
     q->node = found;
     return found;
 }
 
-static value value_of(operand *o, json current);
+static void take_value(value *v, operand *o, json current);
 
 static value length_of(operand *o, json current) {
-    value v = value_of(o, current), length = {0};
+    value v, length = {0};
+    take_value(&v, o, current);
     if (v.type == JSON_STRING) {
         uint32_t count = 0;
         for (size_t i = 0; i < v.text.length; i++) count += (v.text.text[i] & 0xC0) != 0x80;
@@ -64,13 +81,8 @@ static value length_of(operand *o, json current) {
     return length;
 }
 
-static value value_of(operand *o, json current) {
+static value result_of(operand *o, json current) {
     tally t = {0};
-    switch (o->kind) {
-    case LITERAL: return (value){.type = o->type, .text = o->text};
-    case QUERY: return value_of_node(first_of(o->query, current));
-    default: break;
-    }
     switch (o->function) {
     case LENGTH: return length_of(o->arguments, current);
     case COUNT:
@@ -83,12 +95,18 @@ static value value_of(operand *o, json current) {
     }
 }
 
+static void take_value(value *v, operand *o, json current) {
+    if (o->kind == LITERAL) *v = (value){.type = o->type, .text = o->text};
+    else if (o->kind == QUERY) *v = value_of_node(first_of(o->query, current));
+    else *v = result_of(o, current);
+}
+
 /* Compiled again only when the pattern is another than the last time. */
 static regex *pattern_of(operand *o, const value *pattern) {
     const char *why = NULL;
     if (o->pattern_text.text && equal(o->pattern_text, pattern->text)) return o->pattern;
     regex_free(o->pattern);
-    free((char *)o->pattern_text.text);
+    release((char *)o->pattern_text.text);
     o->pattern = regex_compile(pattern->text, &why);
     o->pattern_text = (slice){copy_text(pattern->text), pattern->text.length};
     if (why && !problem[0])
@@ -99,8 +117,10 @@ static regex *pattern_of(operand *o, const value *pattern) {
 }
 
 static bool matches(operand *o, json current) {
-    value text = value_of(o->arguments, current), pattern = value_of(o->arguments->next, current);
+    value text, pattern;
     bool found = false;
+    take_value(&text, o->arguments, current);
+    take_value(&pattern, o->arguments->next, current);
     if (text.type == JSON_STRING && pattern.type == JSON_STRING) {
         regex *compiled = pattern_of(o, &pattern);
         found = compiled && regex_matches(compiled, text.text, o->function == SEARCH);
@@ -111,19 +131,20 @@ static bool matches(operand *o, json current) {
 }
 
 static bool compares(expression *e, json current) {
-    value a = value_of(e->left, current), b = value_of(e->right, current);
-    bool result = false;
-    switch (e->kind) {
-    case EQUAL: result = values_equal(&a, &b); break;
-    case UNEQUAL: result = !values_equal(&a, &b); break;
-    case LESS: result = value_less(&a, &b); break;
-    case LESS_OR_EQUAL: result = value_less(&a, &b) || values_equal(&a, &b); break;
-    case MORE: result = value_less(&b, &a); break;
-    default: result = value_less(&b, &a) || values_equal(&a, &b); break;
-    }
+    value a, b;
+    take_value(&a, e->left, current);
+    take_value(&b, e->right, current);
+    int order = values_compare(&a, &b);
     value_free(&a);
     value_free(&b);
-    return result;
+    switch (e->kind) {
+    case EQUAL: return order == 0;
+    case UNEQUAL: return order != 0;
+    case LESS: return order == -1;
+    case LESS_OR_EQUAL: return order == -1 || order == 0;
+    case MORE: return order == 1;
+    default: return order == 1 || order == 0;
+    }
 }
 
 static bool holds(expression *e, json current) {
@@ -166,7 +187,7 @@ static bool visit_backwards(const segment *s, const selector *by, json node, int
         items[filled++] = it.value.index;
     for (int64_t i = start; more && i > last; i += by->step)
         more = visit_segments(s->next, (json){node.document, items[i]}, visit, state);
-    free(items);
+    release(items);
     return more;
 }
 

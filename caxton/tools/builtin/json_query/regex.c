@@ -47,6 +47,7 @@ static bool wrong(const char *why) {
 }
 
 static bool insert_steps(size_t where, const step *from, size_t count) {
+    if (!count) return true;
     if (made->count + count > MOST_STEPS) return wrong("it is too large when its repetitions are written out");
     made->steps = grow(made->steps, &made->capacity, made->count + count, sizeof *made->steps);
     memmove(made->steps + where + count, made->steps + where,
@@ -151,7 +152,7 @@ static bool class(void) {
         add_range(&found, '-', '-');
         at++;
     } else if (at >= end || *at == ']' || !class_part(&found)) {
-        free(found.ranges);
+        release(found.ranges);
         return wrong("a class must not be empty");
     }
     while (at < end && *at != ']') {
@@ -160,12 +161,12 @@ static bool class(void) {
             add_range(&found, '-', '-');
             at++;
         } else if (!class_part(&found)) {
-            free(found.ranges);
+            release(found.ranges);
             return false;
         }
     }
     if (at >= end) {
-        free(found.ranges);
+        release(found.ranges);
         return wrong("a class does not end");
     }
     at++;
@@ -215,7 +216,7 @@ static bool number(long *found) {
 static bool repeat(size_t start, long least, long most) {
     size_t length = made->count - start;
     step *part = allocate((length + 1) * sizeof *part);
-    memcpy(part, made->steps + start, length * sizeof *part);
+    if (length) memcpy(part, made->steps + start, length * sizeof *part);
     made->count = start;
     bool fits = true;
     for (long i = 0; fits && i < least; i++) fits = insert_steps(made->count, part, length);
@@ -226,7 +227,7 @@ static bool repeat(size_t start, long least, long most) {
         fits = insert_step(made->count, SPLIT, 1, (int64_t)length + 2) &&
                insert_steps(made->count, part, length) &&
                insert_step(made->count, JUMP, -(int64_t)length - 1, 0);
-    free(part);
+    release(part);
     return fits;
 }
 
@@ -275,17 +276,17 @@ static bool branches(void) {
     }
     for (size_t i = 0; fits && i < count; i++)
         made->steps[ways_out[i]].first = (int32_t)(made->count - ways_out[i]);
-    free(ways_out);
+    release(ways_out);
     return fits;
 }
 
 void regex_free(regex *compiled) {
     if (!compiled) return;
-    for (size_t i = 0; i < compiled->set_count; i++) free(compiled->sets[i].ranges);
-    free(compiled->sets);
-    free(compiled->steps);
-    free(compiled->memory);
-    free(compiled);
+    for (size_t i = 0; i < compiled->set_count; i++) release(compiled->sets[i].ranges);
+    release(compiled->sets);
+    release(compiled->steps);
+    release(compiled->memory);
+    release(compiled);
 }
 
 regex *regex_compile(slice pattern, const char **why) {

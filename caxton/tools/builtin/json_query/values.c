@@ -62,8 +62,24 @@ static int compare_digits(const decimal *a, const decimal *b) {
     return 0;
 }
 
+/* Most numbers are whole and have few digits. */
+static bool small_integer(slice text, int64_t *found) {
+    bool negative = text.text[0] == '-';
+    if (text.length > 18) return false;
+    int64_t value = 0;
+    for (size_t i = negative; i < text.length; i++) {
+        unsigned digit = (unsigned)(unsigned char)text.text[i] - '0';
+        if (digit > 9) return false;
+        value = value * 10 + digit;
+    }
+    *found = negative ? -value : value;
+    return true;
+}
+
 /* Exact, however many digits there are. */
 static int compare_numbers(slice x, slice y) {
+    int64_t left, right;
+    if (small_integer(x, &left) && small_integer(y, &right)) return (left > right) - (left < right);
     decimal a = decimal_of(x), b = decimal_of(y);
     if (!a.count || !b.count)
         return a.count ? (a.negative ? -1 : 1) : b.count ? (b.negative ? 1 : -1) : 0;
@@ -93,13 +109,13 @@ value value_of_number(uint32_t number) {
 }
 
 void value_free(value *v) {
-    free(v->owned);
+    release(v->owned);
     v->owned = NULL;
 }
 
 static bool nodes_equal(json a, json b) {
     value x = value_of_node(a), y = value_of_node(b);
-    bool same_value = values_equal(&x, &y);
+    bool same_value = values_compare(&x, &y) == 0;
     value_free(&x);
     value_free(&y);
     return same_value;
@@ -128,20 +144,20 @@ static bool members_in(json a, json b) {
     return true;
 }
 
-bool values_equal(const value *a, const value *b) {
-    if (a->type != b->type) return false;
+int values_compare(const value *a, const value *b) {
+    bool same_value = true;
+    if (a->type != b->type) return 2;
     switch (a->type) {
-    case JSON_NUMBER: return compare_numbers(a->text, b->text) == 0;
-    case JSON_STRING: return equal(a->text, b->text);
-    case JSON_ARRAY: return arrays_equal(a->node, b->node);
-    case JSON_OBJECT:
-        return json_count(a->node) == json_count(b->node) && members_in(a->node, b->node);
-    default: return true;
+    case JSON_NUMBER: return compare_numbers(a->text, b->text);
+    case JSON_STRING: {
+        int order = compare(a->text, b->text);
+        return (order > 0) - (order < 0);
     }
-}
-
-bool value_less(const value *a, const value *b) {
-    if (a->type != b->type) return false;
-    if (a->type == JSON_NUMBER) return compare_numbers(a->text, b->text) < 0;
-    return a->type == JSON_STRING && compare(a->text, b->text) < 0;
+    case JSON_ARRAY: same_value = arrays_equal(a->node, b->node); break;
+    case JSON_OBJECT:
+        same_value = json_count(a->node) == json_count(b->node) && members_in(a->node, b->node);
+        break;
+    default: break;
+    }
+    return same_value ? 0 : 2;
 }

@@ -15,8 +15,7 @@ typedef struct {
 value value_of_node(json node);
 value value_of_number(uint32_t number);
 void value_free(value *v);
-bool values_equal(const value *a, const value *b);
-/* Only two numbers or two strings can be less. */
-bool value_less(const value *a, const value *b);
+/* 0 equal, -1 less, 1 more, 2 neither: only numbers and strings have an order. */
+int values_compare(const value *a, const value *b);
 
 #endif

@@ -11,7 +11,7 @@
 #include "template.h"
 #include "tool.h"
 
-enum { MOST_FILE_BYTES = 1 << 30, MOST_PARTIALS = 64, MOST_DEPTH = 512, MOST_MISSING = 20 };
+enum { MOST_FILE_BYTES = 1 << 30, MOST_PARTIALS = 64, MOST_DEPTH = 256, MOST_MISSING = 20 };
 
 typedef struct known_partial {
     slice name, indent;
@@ -19,8 +19,8 @@ typedef struct known_partial {
     struct known_partial *next;
 } known_partial;
 
-static json contexts[MOST_DEPTH];
-static int context_count, partial_depth;
+static json contexts[MOST_DEPTH + 1];
+static int context_count, section_depth, partial_depth;
 static json partials;
 static known_partial *known;
 static buffer output;
@@ -105,8 +105,6 @@ static void emit_value(const template *t, const part *p) {
 static void render(const template *t, uint32_t from, uint32_t to);
 
 static void render_in(const template *t, const part *p, json context) {
-    if (context_count == MOST_DEPTH)
-        fail_in(t, p->offset, "too_deep", "sections are open 512 levels deep here:", p->text);
     contexts[context_count++] = context;
     render(t, (uint32_t)(p - t->parts) + 1, p->end);
     context_count--;
@@ -121,6 +119,9 @@ static bool is_false(json value) {
 
 static void render_section(const template *t, const part *p) {
     json value = look_up(p->text);
+    /* Partials and sections in them: bounded, so that the stack is not the bound. */
+    if (section_depth++ == MOST_DEPTH)
+        fail_in(t, p->offset, "too_deep", "sections are open 256 levels deep here:", p->text);
     if (p->kind == INVERTED) {
         if (is_false(value)) render(t, (uint32_t)(p - t->parts) + 1, p->end);
     } else if (json_type_of(value) == JSON_ARRAY) {
@@ -129,6 +130,7 @@ static void render_section(const template *t, const part *p) {
     } else if (!is_false(value)) {
         render_in(t, p, value);
     }
+    section_depth--;
 }
 
 static slice indented(slice text, slice indent) {
