@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from sandbox.guest_threads import GuestThreads
 from sandbox.inline import InlineGuest
 from sandbox.limits import Limits
 from sandbox.module import Kind, Module
+from sandbox.policy import Policy
 from sandbox.pool import WorkerPool
 from sandbox.prepared import Prepared
 from sandbox.process_guest import ProcessGuest
@@ -92,15 +94,29 @@ class Sandbox:
         await self._pool.start()
 
     async def load(
-        self, data: bytes, limits: Limits | None = None, grants: Grants | None = None
+        self,
+        data: bytes,
+        policy: Policy | None = None,
+        *,
+        workspace: Path | None = None,
+        limits: Limits | None = None,
+        grants: Grants | None = None,
     ) -> Prepared:
         """Validate and compile a module, and keep what it is opened with by default.
 
-        Raises ``SandboxError``; nothing of the module runs here.
+        What ``policy`` asks for is granted, with folders below ``workspace`` (the current one) and
+        variables of this process; its limits stand in place of the usual ones. ``limits`` and
+        ``grants`` stand in place of both.
+
+        Raises ``SandboxError``; nothing of the module runs here. Raises ``PolicyError`` when what
+        the policy asks for is not there.
         """
         module = await self.prepare(data)
         if limits is None:
             limits = default_limits(module.kind)
+            limits = limits if policy is None else policy.limits(limits)
+        if grants is None and policy is not None:
+            grants = policy.grants(workspace or Path.cwd(), os.environ)
         return Prepared(self, module, limits, grants or Grants())
 
     async def open(self, module: Module, limits: Limits, grants: Grants, owner: str) -> Guest:

@@ -4,14 +4,14 @@ Frames come in on standard input and answers go out on standard output. ``op`` s
 asks for: ``command`` runs a WASI command, ``component`` calls a component's function; ``open``,
 ``call`` and ``close`` are for one agent that lives in this worker; ``answer`` is the host's answer
 to a question of the guest that runs. The process ends when its input closes, whatever its guest is
-doing: the main thread only reads, the guest has a thread of its own. What this process cannot stop
-(a guest blocked in a file operation) its parent kills.
+doing: the main thread only waits for that, guests have a thread of their own. What this process
+cannot stop (a guest blocked in a file operation) its parent kills.
 """
 
 from __future__ import annotations
 
 import os
-import queue
+import select
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -45,12 +45,18 @@ class Worker:
     Args:
         engine: runs the guests.
         send: writes one frame to the parent.
+        receive: reads the next frame of the parent; None at the end.
     """
 
-    def __init__(self, engine: Engine, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        send: Callable[[bytes], None],
+        receive: Callable[[], Frame | None] = lambda: None,
+    ) -> None:
         self._engine = engine
         self._send = send
-        self._answers: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._receive = receive
         self._agent: AgentInstance | None = None
         self._operations: dict[str, Callable[[Header, bytes], bytes]] = {
             "command": self._command,
@@ -60,9 +66,10 @@ class Worker:
             "close": self._close,
         }
 
-    def answered(self, frame: Frame) -> None:
-        """The parent answered the question of the guest that runs."""
-        self._answers.put(frame)
+    def serve(self) -> None:
+        """Answer frames until there are no more."""
+        while (frame := self._receive()) is not None:
+            self.run(*frame)
 
     def run(self, header: Header, body: bytes) -> None:
         """Run one request and send what came of it."""
@@ -123,27 +130,43 @@ class Worker:
     def _ask(self, service: Service, key: bytes, body: bytes) -> bytes | None:
         """Ask the parent and wait: it answers by the call's deadline, or kills this process."""
         self._send(pack({"ask": str(service), "key": len(key)}, key + body))
-        header, answer = self._answers.get()
+        frame = self._receive()
+        if frame is None or frame[0].get("op") != "answer":
+            raise ServiceError(Refusal.UNAVAILABLE, "the host is gone")
+        header, answer = frame
         if "code" in header:
             raise ServiceError(Refusal(header["code"]), header["message"])
         return None if header["absent"] else answer
 
 
 def serve(engine: Engine, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer frames until ``requests`` ends."""
-    threads = GuestThreads(1)
+    """Answer frames until ``requests`` ends.
+
+    One thread reads, runs the guest and writes: a call wakes no second one. This one only waits
+    for the parent's end, which must end the process whatever its guest is doing.
+    """
 
     def send(frame: bytes) -> None:
         answers.write(frame)
         answers.flush()
 
-    worker = Worker(engine, send)
+    worker = Worker(engine, send, partial(read_frame, requests))
     send(pack(READY))
-    while (frame := read_frame(requests)) is not None:
-        if frame[0].get("op") == "answer":
-            worker.answered(frame)
-        else:
-            threads.submit(partial(worker.run, *frame))
+    served = GuestThreads(1).submit(worker.serve)
+    if not wait_for_hangup(requests):
+        served.result()
+
+
+def wait_for_hangup(source: BinaryIO) -> bool:
+    """Wait until the other side of a pipe or socket is closed; False for anything else."""
+    try:
+        descriptor = source.fileno()
+    except OSError:
+        return False
+    poll = select.poll()
+    # Nothing is asked for: a closed other side is told all the same.
+    poll.register(descriptor, 0)
+    return bool(poll.poll())
 
 
 def read_frame(source: BinaryIO) -> Frame | None:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from sandbox import Grants, Kind, Level, Limits, Prepared, Reason, Sandbox, SandboxError
+from sandbox import (
+    Grants,
+    Kind,
+    Level,
+    Limits,
+    Policy,
+    PolicyError,
+    Prepared,
+    Reason,
+    Sandbox,
+    SandboxError,
+)  # fmt: skip
 from sandbox.testing import AGENTS, COMMANDS, REFUSED, command, wat
 
 SAYS_NO = command(
@@ -24,7 +36,7 @@ async def test_an_agent_opens_in_this_process_with_what_it_was_loaded_with(
     sandbox: Sandbox,
 ) -> None:
     """The limits of ``load`` hold unless ``open`` is given others; guests share nothing."""
-    prepared = await sandbox.load(wat(AGENTS["counter"]), Limits(reply_bytes=1))
+    prepared = await sandbox.load(wat(AGENTS["counter"]), limits=Limits(reply_bytes=1))
     assert (prepared.kind, prepared.level) == (Kind.CORE_AGENT, Level.INLINE)
     assert isinstance(prepared, Prepared)
     strict, one, two = [
@@ -88,3 +100,30 @@ async def test_what_is_no_module_does_not_load(sandbox: Sandbox) -> None:
         with pytest.raises(SandboxError) as refused:
             await sandbox.load(data)
         assert refused.value.reason is reason
+
+
+async def test_a_policy_gives_limits_and_grants(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders below the workspace, variables of this process, and what is given beside wins."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("REGION", "eu")
+    policy = Policy.read(
+        """
+version: "1.0"
+permissions:
+  storage: {allow: [{uri: "fs://data", access: [read]}]}
+  environment: {allow: [{key: REGION}, {key: ABSENT}]}
+resources: {wall_ms: 700}
+"""
+    )
+    module = wat(COMMANDS["count env"])
+    prepared = await sandbox.load(module, policy, workspace=tmp_path)
+    assert prepared.limits.wall_ms == 700
+    assert prepared.grants.env == (("REGION", "eu"),)
+    assert [one.host for one in prepared.grants.folders] == [(tmp_path / "data").resolve()]
+    assert await (await prepared.open()).call(b"") == b"\x01\0\0\0"
+    mine = await sandbox.load(module, policy, limits=Limits(), grants=Grants())
+    assert (mine.limits, mine.grants) == (Limits(), Grants())
+    with pytest.raises(PolicyError, match="data"):
+        await sandbox.load(module, policy, workspace=tmp_path / "data")
