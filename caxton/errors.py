@@ -39,6 +39,7 @@ __all__ = [
     "ClientNotFound",
     "ConfigInvalid",
     "ConfigurationError",
+    "ContentNotFound",
     "ConversationNotFound",
     "DeadLetterNotFound",
     "DeploymentError",

@@ -108,8 +108,7 @@ class HostCalls:
         self._limits = limits
         self._meter = meter
         self._ask_host = ask
-        self.asked = 0
-        """Questions to the host so far."""
+        self.asked = 0  # questions to the host so far
         self._pending = b""
 
     def log(self, memory: GuestMemory, level: int, ptr: int, length: int) -> None:
