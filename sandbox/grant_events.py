@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from sandbox.grants import Grants
 
-__all__ = ["GrantEvent", "GrantKind", "OnGrant", "given", "unheard"]
+__all__ = ["GrantEvent", "GrantKind", "OnGrant", "given"]
 
 GrantKind = Literal["folder", "env", "host", "kv", "database", "memory"]
 
@@ -37,10 +37,6 @@ class GrantEvent:
 
 OnGrant = Callable[[GrantEvent], None]
 """Told of each use and refusal, on the loop's thread; must not block."""
-
-
-def unheard(_event: GrantEvent) -> None:
-    """For callers that keep no audit trail."""
 
 
 def given(grants: Grants) -> Iterator[GrantEvent]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.grant_events import GrantEvent, OnGrant, given, unheard
+from sandbox.grant_events import GrantEvent, OnGrant, given
 from sandbox.grants import FolderGrant, Grants
 from sandbox.services.answerer import HostServices
 from sandbox.services.database import DatabaseService
@@ -32,7 +32,7 @@ def request(
 
 
 async def ask(
-    answerer: Answerer, *args: Any, heard: OnGrant = unheard, **more: Any
+    answerer: Answerer, *args: Any, heard: OnGrant = lambda _: None, **more: Any
 ) -> bytes | None:
     """The answer to one question."""
     return await answerer.answer(request(*args, **more), heard)
