@@ -16,6 +16,7 @@ problem documents (RFC 9457), ``caxton error CODE`` and ``docs/reference/errors.
     ├── StorageError          StorageFull, StorageBroken, StorageCorrupt, ForeignFolder
     ├── ToolError             ToolFailed, ToolInvalid, ToolBuildFailed, ToolchainMissing, ...
     ├── ModelError            ModelUnavailable
+    ├── RecollectionError     EntityNotFound, RelationNotFound, EntityConflict, ...
     └── ObservabilityError
 """
 
@@ -43,9 +44,14 @@ __all__ = [
     "ConversationNotFound",
     "DeadLetterNotFound",
     "DeploymentError",
+    "EmbeddingUnavailable",
+    "EntityConflict",
+    "EntityNotFound",
     "ForeignFolder",
+    "ImportInvalid",
     "InternalError",
     "InvalidState",
+    "MemoryUnavailable",
     "MessageTooLarge",
     "MethodNotAllowed",
     "ModelError",
@@ -64,6 +70,8 @@ __all__ = [
     "ProtocolViolation",
     "QueueFull",
     "RateLimited",
+    "RecollectionError",
+    "RelationNotFound",
     "ReloadFailed",
     "RequestTimeout",
     "ResourceError",
@@ -187,6 +195,10 @@ class ObservabilityError(CaxtonError):
 
 class ToolError(CaxtonError):
     """A tool call went wrong."""
+
+
+class RecollectionError(CaxtonError):
+    """Something about the memory: what is asked for is not in it, or it cannot answer."""
 
 
 class ModelError(CaxtonError):
@@ -691,6 +703,69 @@ class ModelUnavailable(ModelError):
     text = "provider `{provider}` failed ({kind}): {reason}"
     remedy = "Check `llm.base_url`, the key and the model name; `caxton doctor` tests them."
     retryable = True
+
+
+class EntityNotFound(RecollectionError):
+    """Nothing of this name is remembered in the scope."""
+
+    code = "ENTITY_NOT_FOUND"
+    status = 404
+    title = "Entity not found"
+    text = "nothing called `{entity_name}` is remembered in {memory_scope}"
+    remedy = "Search with `caxton memory search`, or store it first."
+
+
+class RelationNotFound(RecollectionError):
+    """There is no such relation in the scope."""
+
+    code = "RELATION_NOT_FOUND"
+    status = 404
+    title = "Relation not found"
+    text = (
+        "no relation `{relation_type}` goes from `{from_entity}` to `{to_entity}` in {memory_scope}"
+    )
+    remedy = "See what is there with `caxton memory graph NAME`."
+
+
+class EntityConflict(RecollectionError):
+    """What is remembered under this name is not what the writer thinks it is."""
+
+    code = "ENTITY_CONFLICT"
+    status = 409
+    title = "Entity conflict"
+    text = "`{entity_name}` in {memory_scope}: {reason}"
+    remedy = "Read it again, then write with its own type, or under another name."
+
+
+class MemoryUnavailable(RecollectionError):
+    """The memory cannot answer now."""
+
+    code = "MEMORY_UNAVAILABLE"
+    status = 503
+    title = "Memory unavailable"
+    text = "the memory ({backend}) cannot answer: {reason}"
+    remedy = "Look at `caxton doctor` and at the settings under `memory`; agents go on without it."
+    retryable = True
+
+
+class EmbeddingUnavailable(RecollectionError):
+    """No model makes vectors of texts; words are searched all the same."""
+
+    code = "EMBEDDING_UNAVAILABLE"
+    status = 503
+    title = "Embedding model unavailable"
+    text = "the model {model} makes no vectors: {reason}"
+    remedy = "Run scripts/memory-model, or name a folder with the model in `memory.model`."
+
+
+class ImportInvalid(RecollectionError):
+    """What is to be imported does not read."""
+
+    code = "IMPORT_INVALID"
+    status = 422
+    title = "Import invalid"
+    text = "{source}, {place}: {reason}"
+    remedy = "Nothing after this place was taken up. Mend it and import again."
 
 
 def error_from_code(code: str, fields: dict[str, Any]) -> CaxtonError:
