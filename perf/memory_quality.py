@@ -174,11 +174,8 @@ def main() -> int:
         row = {name: f"{value:.3f}" for name, value in score(held, weight).items()}
         rows.append({"ranking": what, "weight of cosine": f"{weight:.2f}", **row})
     texts = sum(len(one) for one in corpus.texts.values())
-    claims = [
-        f"{texts:,} texts; weight chosen on {len(tuning):,} questions, "
-        f"shown on {len(held):,} others"
-    ]
-    show("which texts answer a question", rows, given, claims=claims)
+    halves = f"weight chosen on {len(tuning):,} questions, shown on {len(held):,} others"
+    show("which texts answer a question", rows, given, claims=[f"{texts:,} texts; {halves}"])
     return 0
 
 
