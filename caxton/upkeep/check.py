@@ -17,6 +17,7 @@ from caxton.storage.audit import AuditReader
 from caxton.storage.environment import storage_errors
 from caxton.storage.records import DeadRecord, LogRecord, RetryRecord, State
 from caxton.storage.registry import AgentRecord
+from caxton.upkeep import memory
 
 __all__ = ["StoreReport", "open_store", "stores", "verify"]
 
@@ -29,7 +30,7 @@ class StoreReport(msgspec.Struct):
     """What a look at one store came to."""
 
     store: str
-    """``registry``, ``state``, ``content``, or ``shards/`` and a number."""
+    """``registry``, ``state``, ``content``, ``memory/store``, or ``shards/`` and a number."""
     bytes: int = 0
     """In use."""
     records: dict[str, int] = {}
@@ -55,7 +56,8 @@ def stores(data: Path) -> list[str]:
     Raises:
         ForeignFolder: it is no data folder.
     """
-    found = [one for one in ("registry", "state", "content") if (data / one / "data.mdb").exists()]
+    single = ("registry", "state", "content", memory.STORE)
+    found = [one for one in single if (data / one / "data.mdb").exists()]
     shards = [one for one in (data / "shards").glob("*") if one.name.isdigit()]
     found += [f"shards/{one.name}" for one in sorted(shards, key=lambda one: int(one.name))]
     if not found:
@@ -86,6 +88,9 @@ def verify(data: Path) -> list[StoreReport]:
             _verify_one(data / name, report)
             if name == "registry":
                 _verify_audit(data, report)
+            elif name == memory.STORE:
+                for fault in memory.verify_memory(data):
+                    report.fault(fault)
         except (CaxtonError, lmdb.Error) as error:
             report.fault(str(error))
         reports.append(report)
