@@ -20,6 +20,8 @@ logger = logging.getLogger("caxton.memory")
 
 WORTH: Final = 0.1
 """Least part of a file that has to be free for it to be written anew."""
+WORTH_BYTES: Final = 1024 * 1024
+"""And least room that this gives back."""
 
 
 def free_share(opened: Opened) -> float:
@@ -47,7 +49,8 @@ def compact(opened: Opened) -> tuple[int, int]:
     """
     data = opened.path / "data.mdb"
     before = data.stat().st_size
-    if free_share(opened) < WORTH:
+    share = free_share(opened)
+    if share < WORTH or share * before < WORTH_BYTES:
         return before, before
     fresh = opened.path.with_name(f"{opened.path.name}.compact")
     with storage_errors(NAME):
