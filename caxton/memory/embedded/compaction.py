@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from caxton.errors import StorageError
 from caxton.memory.embedded.opened import NAME, Opened
 from caxton.storage.environment import storage_errors
 
-__all__ = ["compact", "free_share"]
+__all__ = ["compact", "free_share", "settle"]
 
 logger = logging.getLogger("caxton.memory")
 
@@ -22,6 +23,7 @@ WORTH: Final = 0.1
 """Least part of a file that has to be free for it to be written anew."""
 WORTH_BYTES: Final = 1024 * 1024
 """And least room that this gives back."""
+TRIES: Final = 10
 
 
 def free_share(opened: Opened) -> float:
@@ -69,9 +71,31 @@ def compact(opened: Opened) -> tuple[int, int]:
                     _flush(opened.path)
                 else:
                     logger.info("%s is open in another process, and stays as it is", data)
+            settle(opened)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return before, data.stat().st_size
+
+
+def settle(opened: Opened) -> None:
+    """See that the lock tells of the file that is there now.
+
+    A process that opened the old file just before, and the lock just after, has written the old
+    file's state into it; it keeps that lock for itself, and we take a new one.
+
+    Raises:
+        StorageError: it does not.
+    """
+    for _ in range(TRIES):
+        environment = opened.environment.lmdb
+        with environment.begin(write=True) as writing:
+            agrees = writing.id() == environment.info()["last_txnid"] + 1
+            writing.abort()
+        if agrees:
+            return
+        with opened.replacing():
+            (opened.path / "lock.mdb").unlink()
+    raise StorageError(store=NAME, reason="other processes open and close it all the time")
 
 
 @contextmanager

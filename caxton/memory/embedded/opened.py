@@ -7,6 +7,7 @@ process is open; so readers pass a gate that the writer can close for that momen
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -51,8 +52,13 @@ class Opened:
         self._reading = 0
         self._closed_to_readers = False
         self._ended = False
-        self.environment = self._open()
-        self._inode = self._file()
+        self._claim = None if readonly else _claimed(path)
+        try:
+            self.environment = self._open()
+            self._inode = self._file()
+        except BaseException:
+            self._unclaim()
+            raise
 
     def _open(self) -> Environment:
         environment = Environment(
@@ -101,26 +107,31 @@ class Opened:
         """
         if self.readonly:
             self._follow()
+        with self._gate():
+            transaction = self._begin()
+            if transaction is not None:
+                with storage_errors(NAME), transaction:
+                    yield transaction
+                return
+        self._resize()
+        with self._gate(), storage_errors(NAME), self.environment.lmdb.begin() as transaction:
+            yield transaction
+
+    @contextlib.contextmanager
+    def _gate(self) -> Iterator[None]:
         self._enter()
         try:
-            with storage_errors(NAME):
-                try:
-                    transaction = self.environment.lmdb.begin()
-                except lmdb.MapResizedError:
-                    transaction = None
-        except BaseException:
-            self._leave()
-            raise
-        if transaction is None:
-            self._leave()
-            self._resize()
-            self._enter()
-            transaction = self.environment.lmdb.begin()
-        try:
-            with storage_errors(NAME), transaction:
-                yield transaction
+            yield
         finally:
             self._leave()
+
+    def _begin(self) -> lmdb.Transaction[bytes] | None:
+        """A read transaction; None when the writing process has made the map larger."""
+        with storage_errors(NAME):
+            try:
+                return self.environment.lmdb.begin()
+            except lmdb.MapResizedError:
+                return None
 
     def _resize(self) -> None:
         """Take over the size that the writing process gave the map."""
@@ -182,8 +193,33 @@ class Opened:
         with self.alone():
             self._ended = True
             self.environment.close()
+            self._unclaim()
+
+    def _unclaim(self) -> None:
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     @property
     def file_bytes(self) -> int:
         """What its file takes of the disk."""
         return os.stat(self.path / "data.mdb").st_blocks * 512
+
+
+def _claimed(path: Path) -> int:
+    """Be the one that writes the store in ``path``, until the file is closed.
+
+    Raises:
+        StorageError: another one does.
+    """
+    with storage_errors(NAME):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise StorageError(
+                store=NAME, reason="something else has it open for writing; one writer is allowed"
+            ) from error
+    return handle

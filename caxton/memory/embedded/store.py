@@ -200,6 +200,9 @@ class Store:
         self._numbers.keep()
         self._head = head
         self.commits += 1
+        if self.commits % 1_000 == 0:
+            # A reader that was killed would keep old pages from being used again.
+            env.lmdb.reader_check()
         self._tell(changed)
         return outcomes
 

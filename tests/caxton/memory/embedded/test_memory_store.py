@@ -369,7 +369,16 @@ async def test_compaction_gives_room_back_while_it_is_read(opener: Opener) -> No
     assert store.reader.stats().entities == 11
     assert store.reader.verify() == []
     assert await store.compact() == (store._opened.path.joinpath("data.mdb").stat().st_size,) * 2
-    assert sorted(os.listdir(store._opened.path)) == ["data.mdb", "lock.mdb"]
+    assert sorted(os.listdir(store._opened.path)) == ["data.mdb", "lock.mdb", "writer.lock"]
+
+
+async def test_one_writer_is_allowed(opener: Opener) -> None:
+    """A second one is told so; after the first one's end it may."""
+    store = opener()
+    with pytest.raises(StorageError, match="open for writing"):
+        opener()
+    await store.close()
+    await opener().write([put("a")])
 
 
 async def test_a_broken_store_is_opened_again(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from caxton.memory.backend import DeleteEntity, PutEntity, Selection
+from caxton.memory.embedded.compaction import settle
 from caxton.memory.embedded.reader import Reader
 from caxton.memory.embedded.store import Store
 from caxton.memory.model import WORKSPACE, Entity, EntityKey, Observation
@@ -115,3 +116,35 @@ async def test_a_store_that_others_read_is_not_replaced_under_them(store: Store)
     before, after = await store.compact()
     assert after < before / 5
     assert store.reader.verify() == []
+
+
+async def test_a_lock_that_tells_of_the_old_file_is_replaced(store: Store, tmp_path: Path) -> None:
+    """A reader that opened the old file and then the new lock must not mislead the writer."""
+    for version in range(1, 30):
+        await store.write([PutEntity(Entity(WORKSPACE, "n", "t", version=version))])
+    opened = store._opened
+    opened.environment.lmdb.copy(str(tmp_path), compact=True)
+    context = multiprocessing.get_context("spawn")
+    (asked, ask), (tell, told) = context.Pipe(duplex=False), context.Pipe(duplex=False)
+    process = context.Process(target=_read, args=(str(opened.path), asked, told))
+    with opened.replacing():
+        (opened.path / "lock.mdb").unlink()
+        process.start()
+        ask.send(True)
+        assert tell.poll(60)
+        assert tell.recv() == ["n"]
+        (tmp_path / "data.mdb").replace(opened.path / "data.mdb")
+    with opened.environment.lmdb.begin(write=True) as writing:
+        misled = writing.id()
+        writing.abort()
+    assert misled > opened.environment.lmdb.info()["last_txnid"] + 1
+    settle(opened)
+    await store.write([PutEntity(Entity(WORKSPACE, "n", "t", version=30))])
+    await store.write([PutEntity(Entity(WORKSPACE, "m", "t"))])
+    assert store.reader.verify() == []
+    ask.send(True)
+    assert tell.poll(60)
+    assert tell.recv() == ["m", "n"]
+    ask.send(False)
+    process.join(60)
+    assert process.exitcode == 0
