@@ -101,9 +101,7 @@ class Numbers:
     ) -> list[int]:
         """The numbers of terms, in order, new ones for those that have none."""
         known = self._terms
-        for term in terms:
-            if term in known:
-                continue
+        for term in sorted(set(terms).difference(known)):
             key = term_key(term)
             raw = txn.get(key, db=table)
             if raw is None:

@@ -273,8 +273,11 @@ class Writing:
             raise ValidationError(
                 field="vectors", value="inf or nan", allowed="numbers from -65504 to 65504"
             )
-        ends = np.cumsum([len(one) for one in given])[:-1]
-        return [halves] if len(given) == 1 else np.split(halves, ends)
+        apart, start = [], 0
+        for one in given:
+            apart.append(halves[start : start + len(one)])
+            start += len(one)
+        return apart
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if not self._model:
