@@ -66,6 +66,12 @@ class Walk(Generic[N, E]):
         """All relations between its nodes, once each."""
         return list(self._edges)
 
+    @property
+    def closing(self) -> bool:
+        """Whether only relations among its nodes are looked for any more. All whose relations are
+        not known are asked then: where both directions are walked over, those that go out do."""
+        return not self._growing
+
     def wanted(self) -> list[N]:
         """The nodes to read the relations of now; empty at the end."""
         return self._wanted

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from caxton.errors import StorageCorrupt
 from caxton.memory.backend import Direction, Graph, GraphQuery, PathQuery
-from caxton.memory.embedded.layout import RELATION, relation_prefix
+from caxton.memory.embedded.layout import RELATION, TYPE, relation_prefix
 from caxton.memory.embedded.moment import Moment
 from caxton.memory.embedded.opened import NAME
-from caxton.memory.embedded.records import RelationRecord, relation_of, relation_record
-from caxton.memory.model import GLOBAL, Entity, EntityKey
+from caxton.memory.embedded.records import (
+    RelationRecord,
+    entity_of,
+    entity_record,
+    relation_of,
+    relation_record,
+)
+from caxton.memory.model import Entity, EntityKey
 from caxton.memory.walk import PathSearch, Step, Walk
 
 __all__ = ["path", "walk"]
@@ -27,6 +33,8 @@ class _Steps:
         self._moment = moment
         self._out = moment.txn.cursor(moment.tables["out"])
         self._into = moment.txn.cursor(moment.tables["into"])
+        self._entity_table = moment.tables["entities"]
+        self._scope = query.start.scope
         self._at_ms = query.at_ms
         self._least = query.min_strength
         self._types: frozenset[bytes] | None = None
@@ -41,10 +49,12 @@ class _Steps:
         """An entity of the walk."""
         known = self._entities.get(node)
         if known is None:
-            known = self._moment.entity(int.from_bytes(node, "big"))
-            if known is None:
+            raw = self._moment.txn.get(b"\0\0\0" + node, db=self._entity_table)
+            if raw is None:
                 raise StorageCorrupt(store=NAME, reason=f"relations lead to no entity {node.hex()}")
-            self._entities[node] = known
+            record = entity_record(raw)
+            kind = self._moment.text(TYPE, record.type)
+            known = self._entities[node] = entity_of(record, self._scope, kind)
         return known
 
     def of(self, node: bytes, direction: Direction) -> list[Step[bytes, bytes]]:
@@ -95,7 +105,7 @@ class _Steps:
         """What was found, decoded. Both ends of an edge are among the nodes."""
         entities = [self.entity(one) for one in nodes]
         names = {node: one.entity_name for node, one in zip(nodes, entities, strict=True)}
-        text, scope = self._moment.text, entities[0].scope if entities else GLOBAL
+        text, scope = self._moment.text, self._scope
         relations = [
             relation_of(
                 self._record(row),
@@ -129,7 +139,9 @@ def walk(moment: Moment, query: GraphQuery) -> Graph:
         depth_first=query.depth_first,
     )
     while wanted := found.wanted():
-        found.give([steps.of(one, query.direction) for one in wanted])
+        enough = query.direction == "both" and found.closing
+        direction = "out" if enough else query.direction
+        found.give([steps.of(one, direction) for one in wanted])
     return steps.graph(found.nodes, found.depths, found.edges, truncated=found.truncated)
 
 

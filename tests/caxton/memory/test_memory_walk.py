@@ -34,6 +34,23 @@ def distances(edges: Edges, start: int, most: int) -> dict[int, int]:
     return found
 
 
+@given(graphs, st.integers(0, 5), st.integers(1, 9), st.booleans())
+def test_what_goes_out_closes_a_walk_over_both_directions(
+    edges: Edges, depth: int, most: int, depth_first: bool
+) -> None:
+    """At the end one direction is enough to find all that is between the nodes."""
+    walk: Walk[int, int] = Walk(0, max_depth=depth, max_nodes=most, depth_first=depth_first)
+    while wanted := walk.wanted():
+        answers = []
+        for one in wanted:
+            into = [] if walk.closing else steps(edges, one, backwards=True)
+            answers.append(steps(edges, one) + into)
+        walk.give(answers)
+    assert sorted(walk.edges) == [
+        at for at, (a, b) in enumerate(edges) if a in walk.nodes and b in walk.nodes
+    ]
+
+
 def walked(edges: Edges, depth: int, nodes: int, *, depth_first: bool) -> Walk[int, int]:
     walk: Walk[int, int] = Walk(0, max_depth=depth, max_nodes=nodes, depth_first=depth_first)
     rounds = 0
