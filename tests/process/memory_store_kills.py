@@ -32,6 +32,7 @@ from caxton.memory.backend import (
     PutRelation,
     Selection,
 )
+from caxton.memory.embedded import compaction
 from caxton.memory.embedded.reader import Reader
 from caxton.memory.embedded.store import Store
 from caxton.memory.model import Entity, EntityKey, Observation, Relation, Scope
@@ -88,7 +89,9 @@ def counted(reader: Reader, writer: int) -> int:
 
 
 async def write(folder: Path) -> None:
-    environment.FIRST_BYTES = 1 << 20  # It has to grow many times.
+    environment.FIRST_BYTES = 1 << 20  # It has to grow many times,
+    compaction.WORTH_BYTES = 0  # and is written anew however little that gives.
+    compaction.WORTH = 0
     store = Store(folder, map_bytes=MAP_BYTES, words=str.split)
     store.use_model(MODEL)
 
@@ -98,7 +101,7 @@ async def write(folder: Path) -> None:
             number += 1
             await store.write(operation(writer, number))
             os.write(1, f"{writer} {number}\n".encode())
-            if number % 40 == 0 and writer == 0:
+            if number % 8 == 0 and writer == 0:
                 with store.reader.moment() as moment:
                     last = moment.last_seq
                 await store.trim(last - 10)

@@ -19,9 +19,9 @@ __all__ = ["compact", "free_share", "settle"]
 
 logger = logging.getLogger("caxton.memory")
 
-WORTH: Final = 0.1
+WORTH = 0.1
 """Least part of a file that has to be free for it to be written anew."""
-WORTH_BYTES: Final = 1024 * 1024
+WORTH_BYTES = 1024 * 1024
 """And least room that this gives back."""
 TRIES: Final = 10
 

@@ -41,6 +41,47 @@ reader.close()
 """
 
 
+FILL = """
+import asyncio, resource, sys
+from pathlib import Path
+from caxton.errors import StorageError
+from caxton.memory.backend import PutEntity
+from caxton.memory.embedded.store import Store
+from caxton.memory.model import WORKSPACE, Entity, Observation
+
+async def main():
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    store = Store(Path(sys.argv[1]), map_bytes=1 << 28, words=str.split)
+    async def write(n):
+        seen = (Observation("word " * 2_000, 0),)
+        await store.write([PutEntity(Entity(WORKSPACE, f"n{n}", "t", seen))])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, most))
+    full = None
+    for n in range(1_000):
+        try:
+            await write(n)
+        except StorageError as error:
+            full = error
+            break
+    # LMDB calls a write that was cut short an input/output error.
+    assert full.retryable and str(full).startswith("the store `memory/store`"), full
+    assert store.reader.stats().entities == n
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    for _ in range(3):
+        try:
+            await write(n)
+            break
+        except StorageError as error:
+            print(error, file=sys.stderr)
+    assert store.reader.stats().entities == n + 1
+    assert store.reader.verify() == []
+    await store.close()
+    print(n, "written")
+
+asyncio.run(main())
+"""
+
+
 def operation(version: int) -> list[PutEntity]:
     text = Observation("word " * 20 * version, 0)
     return [
@@ -82,6 +123,20 @@ async def test_readers_never_see_half_an_operation(store: Store) -> None:
     assert len(told) == 39
     assert told[-1] == "39 []"
     assert store._opened.environment.lmdb.info()["map_size"] > 1 << 18
+
+
+def test_a_full_disk_is_told_and_outlived(tmp_path: Path) -> None:
+    """What was acknowledged is there; when there is room again, writes go on."""
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, str(tmp_path / "memory" / "store")],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={"PYTHONPATH": ":".join(sys.path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("written\n")
 
 
 def _read(folder: str, asked: object, told: object) -> None:
