@@ -12,6 +12,7 @@ Exit code 0 when the model is there, 1 when it could not be had: the memory then
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -97,22 +98,17 @@ def main() -> int:
     given = parser.parse_args()
     root = given.into
     failed = root / ".failed"
-    found = find_prepared(root, DEFAULT_MODEL.name, DEFAULT_MODEL.sha256)
-    if (
-        not found
-        and given.set_up
-        and failed.is_file()
-        and time.time() - failed.stat().st_mtime < RETRY_S
-    ):
+    if given.set_up and failed.is_file() and time.time() - failed.stat().st_mtime < RETRY_S:
         return 1
-    root.mkdir(parents=True, exist_ok=True)
     try:
-        model = found or make(root)
+        root.mkdir(parents=True, exist_ok=True)
+        model = find_prepared(root, DEFAULT_MODEL.name, DEFAULT_MODEL.sha256) or make(root)
         if given.install:
             with tempfile.TemporaryDirectory(prefix="caxton-model-") as made:
                 pip("install", Path(made))
     except (Unobtainable, UnfitModel, OSError, zipfile.BadZipFile, KeyError) as error:
-        failed.touch()
+        with contextlib.suppress(OSError):
+            failed.touch()
         print(
             f"The embedding model could not be had: {error}. The memory searches words only until "
             "`scripts/memory-model` succeeds, or `memory.model` names a folder with a model.",
