@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeAlias
 
@@ -18,6 +19,10 @@ Tokens: TypeAlias = Sequence[int]
 TEXT_CHARACTERS: Final = 16_384
 """Characters of a text that are looked at: a model sees some hundred tokens, and those of a text
 are rarely longer than ten characters."""
+
+
+_WORD_CHARACTERS: Final = 256
+_LAST_WORD: Final = re.compile(r"\s\S*\Z")
 
 
 class EngineFailed(Exception):
@@ -53,8 +58,9 @@ class Engine(Protocol):
 def clean(text: str) -> str:
     """``text`` as engines take it: not endless, cut between words, and Unicode."""
     if len(text) > TEXT_CHARACTERS:
-        shorter = text[:TEXT_CHARACTERS].rsplit(maxsplit=1)[0]
-        text = shorter or text[:TEXT_CHARACTERS]
+        text = text[:TEXT_CHARACTERS]
+        if cut := _LAST_WORD.search(text, TEXT_CHARACTERS - _WORD_CHARACTERS):
+            text = text[: cut.start()]
     try:
         text.encode()
     except UnicodeEncodeError:

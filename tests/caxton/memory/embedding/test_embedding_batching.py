@@ -12,7 +12,7 @@ from fake_engine import DEADLINE_S, MODEL, FakeEngine, vector
 
 from caxton.errors import EmbeddingUnavailable, QueueFull
 from caxton.memory.embedding.batching import BatchingEmbedder
-from caxton.memory.embedding.engine import TEXT_CHARACTERS, Engine, EngineFailed
+from caxton.memory.embedding.engine import TEXT_CHARACTERS, Engine, EngineFailed, clean
 from caxton.memory.embedding.engine_thread import by_budget
 from caxton.memory.embedding.waiting import Limits
 
@@ -296,6 +296,21 @@ async def test_texts_that_came_before_cost_nothing(opened: Open, engine: FakeEng
     stats = embedder.stats
     assert (stats.texts, stats.cached, stats.embedded) == (6, 3, 3)
     assert (stats.batches, stats.cache_entries) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("word " * 4_000, TEXT_CHARACTERS - 5),
+        ("x" * 20_000, TEXT_CHARACTERS),
+        ("a " + "x" * 20_000, TEXT_CHARACTERS),
+        (" " * 20_000, TEXT_CHARACTERS - 1),
+        ("b" * TEXT_CHARACTERS, TEXT_CHARACTERS),
+    ],
+)
+def test_endless_texts_are_cut_between_words(text: str, kept: int) -> None:
+    """Where there is a place for it near the end; elsewhere anywhere."""
+    assert clean(text) == text[:kept]
 
 
 async def test_texts_are_made_fit(opened: Open, engine: FakeEngine) -> None:
