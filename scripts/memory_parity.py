@@ -28,7 +28,11 @@ KEPT = 0.999999
 
 async def vectors(engine: str, given: list[str]) -> tuple[Vectors, Vectors]:
     """Of each text, in batches and alone."""
-    settings = EmbeddingSettings(engine=engine, download=False, cache_bytes=0)  # type: ignore[arg-type]
+    settings = EmbeddingSettings(
+        engine=engine,  # type: ignore[arg-type]
+        download=False,
+        cache_bytes=0,
+    )
     started = time.monotonic()
     embedder = await open_embedder(settings)
     await embedder.load()

@@ -183,14 +183,21 @@ class BatchingEmbedder:
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="caxton-embedding")
         try:
-            async with asyncio.timeout(self._limits.wait_seconds):
-                await call.future
-        except TimeoutError:
-            raise self._waiting.failure(
-                f"no answer within {self._limits.wait_seconds:g} s; {len(self._waiting)} texts wait"
-            ) from None
+            await self._answered(call)
         finally:
             self._waiting.leave(call)
+
+    async def _answered(self, call: Call) -> None:
+        """As long as the engine gets something done, the turn of each call comes."""
+        limit, done = self._limits.wait_seconds, -1
+        while not call.future.done():
+            if done == self._thread.batches:
+                raise self._waiting.failure(
+                    f"no batch ended within {limit:g} s; {len(self._waiting)} texts wait"
+                )
+            done = self._thread.batches
+            await asyncio.wait({call.future}, timeout=limit)
+        call.future.result()
 
     async def _work(self) -> None:
         """Until nothing waits."""

@@ -115,10 +115,12 @@ def load_transformers(folder: ModelFolder, model: ModelInfo, threads: int) -> Tr
     try:
         import torch
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise EngineFailed(
             f"{error.name} is not installed: pip install 'caxton[transformers]'"
         ) from error
+    disable_progress_bar()
     torch.set_num_threads(threads)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True)

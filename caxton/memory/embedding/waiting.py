@@ -23,8 +23,8 @@ class Limits(msgspec.Struct, frozen=True):
     """That wait: 1 to 1,000,000."""
     characters: int = 16 * 1024 * 1024
     """Of all texts that wait."""
-    wait_seconds: float = 180.0
-    """That a part of a call waits for its vectors before it is given up."""
+    wait_seconds: float = 120.0
+    """In which the engine must get some batch done, or who waits is told that it does not."""
     batch_tokens: int = 256
     """Tokens of a batch. What is urgent waits for the batch that runs: longer ones are not much
     faster a text, and keep it waiting."""

@@ -209,12 +209,36 @@ async def test_nobody_waits_for_ever(opened: Open, engine: FakeEngine) -> None:
     """An engine that does not answer ends the wait, and the texts of the call."""
     embedder = opened(wait_seconds=0.01)
     engine.hold()
-    with pytest.raises(EmbeddingUnavailable, match=r"no answer within 0\.01 s"):
+    with pytest.raises(EmbeddingUnavailable, match=r"no batch ended within 0\.01 s"):
         await embedder.embed(["slow", "slower"])
     assert embedder.stats.waiting <= 2
     engine.release()
     await until(lambda: embedder.stats.waiting == 0)
     assert len(await opened().embed(["other"])) == 1
+
+
+async def test_a_slow_engine_is_waited_for(
+    opened: Open, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that came before may take longer than the deadline, as long as batches end."""
+    embedder = opened()
+    waited = 0
+    wait = asyncio.wait
+
+    async def passes(futures: Any, timeout: float) -> Any:
+        nonlocal waited
+        waited += 1
+        if waited < 4:
+            embedder._thread.batches += 1
+            return set(), futures
+        engine.release()
+        return await wait(futures, timeout=DEADLINE_S)
+
+    monkeypatch.setattr("caxton.memory.embedding.batching.asyncio.wait", passes)
+    engine.hold()
+    assert np.array_equal((await embedder.embed(["slow"]))[0], vector("slow"))
+    assert waited == 4
+    monkeypatch.undo()
 
 
 async def test_an_engine_that_does_not_load_is_tried_again_later() -> None:
