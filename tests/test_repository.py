@@ -61,6 +61,7 @@ def test_no_file_names_a_machine() -> None:
 
 def test_scripts_can_be_run() -> None:
     """What the README calls has its run bit."""
-    names = ("up", "test", "check", "install", "build-tools", "check-tools")
+    names = ("up", "test", "check", "install", "build-tools", "check-tools", "memory-model",
+             "memory-parity")  # fmt: skip
     for name in (*(f"scripts/{name}" for name in names), ".ci/run"):
         assert os.access(ROOT / name, os.X_OK), name
