@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +30,9 @@ REPLAYABLE: Final = 20_000
 FEW: Final = 1_000
 """Changed entities for which no snapshot is written at the end."""
 
+REST: Final = 60.0
+"""Seconds until what failed is tried again."""
+
 T = TypeVar("T")
 
 
@@ -40,6 +45,7 @@ class Holder:
         model: whose vectors are searched.
         flat_below: see ``VectorIndex``.
         snapshot_above: vectors above which there are snapshots.
+        clock: seconds.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class Holder:
         *,
         flat_below: int,
         snapshot_above: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.index = Index(model, flat_below=flat_below)
         self._store = store
@@ -63,6 +70,10 @@ class Holder:
         """Whether a commit could not be taken up, so that the index has to be made anew."""
         self._changed = 0
         """Entities since the last snapshot, or since the log was last cut."""
+        self._turn = asyncio.Lock()
+        """Held by what makes the index anew or cuts the log, which would not go together."""
+        self._rest_until = -math.inf
+        self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="caxton-memory-index")
 
     async def _run(self, work: Callable[..., T], *given: object) -> T:
@@ -116,6 +127,8 @@ class Holder:
     @property
     def wants_care(self) -> bool:
         """Whether ``care`` has something to do."""
+        if self._clock() < self._rest_until:
+            return False
         return self._behind or self._changed > REPLAYABLE or self.index.wants_care
 
     async def care(self, *, whole: bool = False) -> list[str]:
@@ -128,6 +141,14 @@ class Holder:
         Raises:
             StorageError: the snapshot cannot be written, or the store does not read.
         """
+        async with self._turn:
+            # Where it fails it is not tried again with each write.
+            self._rest_until = self._clock() + REST
+            done = await self._care(whole)
+            self._rest_until = -math.inf
+        return done
+
+    async def _care(self, whole: bool) -> list[str]:
         done = []
         if self._behind:
             await self._run(self._rebuild)
@@ -175,11 +196,12 @@ class Holder:
         Raises:
             StorageError: the store does not read.
         """
-        differs = await self._run(self._compare)
-        if not differs:
-            return []
-        logger.warning("the index of the memory differs from its store: %s", differs)
-        await self._run(self._rebuild)
+        async with self._turn:
+            differs = await self._run(self._compare)
+            if not differs:
+                return []
+            logger.warning("the index of the memory differs from its store: %s", differs)
+            await self._run(self._rebuild)
         return [Fault(f"index: {differs}", mended=True)]
 
     def _compare(self) -> str:
@@ -200,8 +222,9 @@ class Holder:
     async def close(self) -> None:
         """End it; with a snapshot when a start would have much to read again."""
         try:
-            if self._has_snapshots and self._changed > FEW and not self._behind:
-                await self._write_snapshot()
+            async with self._turn:
+                if self._has_snapshots and self._changed > FEW and not self._behind:
+                    await self._write_snapshot()
         except StorageError as error:
             logger.warning("no snapshot of the memory's index was written: %s", error)
         finally:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caxton.memory.embedded import keyword_index, postings
-from caxton.memory.embedded.keyword_index import B, K1, KeywordIndex
+from caxton.memory.embedded.keyword_index import K1, B, KeywordIndex
 from caxton.memory.embedded.postings import Segment
 
 

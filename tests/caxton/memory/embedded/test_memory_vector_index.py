@@ -189,4 +189,3 @@ def test_what_is_no_index_is_refused() -> None:
         VectorIndex(DIMENSION).restore(held | {"codes": held["codes"][:40]})
     with pytest.raises(ValueError, match="20 vectors"):
         VectorIndex(DIMENSION).restore(held | {"owner": held["owner"][:-1]})
-
