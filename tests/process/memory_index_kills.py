@@ -112,7 +112,7 @@ def die_at(steps: int) -> None:
 class Child:
     def __init__(self, folder: Path, seed: int, told: int) -> None:
         self._backend = EmbeddedBackend(
-            folder, map_bytes=1 << 30, disk=False, flat_below=64, snapshot_above=70
+            folder, map_bytes=1 << 30, disk=False, flat_below=30, snapshot_above=20
         )
         self._seed = seed
         self._told = told

@@ -22,6 +22,11 @@ class SharedLock:
         self._writing = False
         self._waiting = 0
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits to hold it alone."""
+        return self._waiting > 0
+
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Hold it together with others who read."""
