@@ -54,7 +54,7 @@ class Merge(msgspec.Struct, frozen=True, eq=False):
 
 
 class _List(msgspec.Struct, frozen=True, eq=False):
-    """The living documents of one term."""
+    """The documents of one term, dead ones too, and what the term is worth among the living."""
 
     docs: NDArray[np.uint32]
     counts: NDArray[np.uint16]
@@ -75,6 +75,8 @@ class KeywordIndex:
         """Of each owner; -1 when it has none."""
         self._count = 0
         self._total = 0.0
+        self._alive: dict[int, int] = {}
+        """How many living documents a term has, as far as it was asked since the last write."""
         self._scratch = threading.local()
 
     # --- what there is ---------------------------------------------------------------------
@@ -105,6 +107,7 @@ class KeywordIndex:
             terms: all terms, behind each other.
         """
         self.remove(owners)
+        self._alive.clear()
         first = len(self._owner)
         docs = np.arange(first, first + len(owners))
         self._owner.extend(owners)
@@ -134,6 +137,7 @@ class KeywordIndex:
         docs = docs[docs >= 0]
         if not len(docs):
             return
+        self._alive.clear()
         self._doc.values[owners] = -1
         self._living.values[docs] = False
         self._count -= len(docs)
@@ -234,19 +238,20 @@ class KeywordIndex:
             if low != high:
                 docs.append(segment.docs[low:high])
                 counts.append(segment.counts[low:high])
-        fresh, fresh_docs, fresh_counts = (one.values for one in self._fresh)
-        here = np.flatnonzero(fresh == term)
-        if len(here):
-            docs.append(fresh_docs[here])
-            counts.append(fresh_counts[here])
+        if len(self._fresh[0]):
+            (here,) = (self._fresh[0].values == term).nonzero()
+            if len(here):
+                docs.append(self._fresh[1].values[here])
+                counts.append(self._fresh[2].values[here])
         if not docs:
             return None
         all_docs = docs[0] if len(docs) == 1 else np.concatenate(docs)
         all_counts = counts[0] if len(counts) == 1 else np.concatenate(counts)
-        if self.dead:
-            living = self._living.values[all_docs]
-            all_docs, all_counts = all_docs[living], all_counts[living]
         df = len(all_docs)
+        if self.dead:
+            df = self._alive.get(term, -1)
+            if df < 0:
+                df = self._alive[term] = int(np.count_nonzero(self._living.values[all_docs]))
         if not df:
             return None
         idf = float(np.log1p((self._count - df + 0.5) / (df + 0.5)))
@@ -266,6 +271,12 @@ class KeywordIndex:
         inside = owners < len(self._doc)
         docs[inside] = self._doc.values[owners[inside]]
         return docs
+
+    @property
+    def living(self) -> NDArray[np.bool_]:
+        """Of each document, whether it is the text of its owner."""
+        living: NDArray[np.bool_] = self._living.values
+        return living
 
     def owners_of(self, docs: NDArray[np.int64]) -> Owners:
         """The owner of each document."""
@@ -359,9 +370,9 @@ class WordQuery:
 
     def _add(self, found: _List, docs: NDArray[np.uint32], scores: Floats) -> None:
         """Add what a term gives to the scores of ascending documents."""
-        places = np.searchsorted(found.docs, docs)
+        places = found.docs.searchsorted(docs)
         places[places == len(found.docs)] = 0
-        hits = np.flatnonzero(found.docs[places] == docs)
+        (hits,) = (found.docs[places] == docs).nonzero()
         scores[hits] += self._weights(found, places[hits])
 
     def best(
@@ -390,10 +401,9 @@ class WordQuery:
         """Documents that may be among the best, with their scores."""
         sums = self._index.sums()
         touched = np.zeros(0, dtype=np.int64)
-        rest = [found.idf * (K1 + 1) * self._peak(found) for found in self._lists]
         for at, found in enumerate(self._lists):
             if len(found.docs) > SKIP and len(touched) >= limit:
-                bound = sum(rest[at:])
+                bound = sum(map(self._most, self._lists[at:]))
                 so_far = sums[touched]
                 least = np.partition(so_far, len(so_far) - limit)[-limit]
                 # A little room for what rounding does to sums of another order.
@@ -405,10 +415,7 @@ class WordQuery:
                     for late in self._lists[at:]:
                         self._add(late, ascending, scores)
                     return hopeful, scores
-            docs, weights = found.docs.astype(np.int64), self._weights(found, slice(None))
-            if chosen is not None:
-                allowed = chosen[self._index.owners_of(docs)]
-                docs, weights = docs[allowed], weights[allowed]
+            docs, weights = self._allowed(found, chosen)
             before = sums[docs]
             touched = np.concatenate((touched, docs[before == 0]))
             sums[docs] = before + weights
@@ -416,11 +423,27 @@ class WordQuery:
         sums[touched] = 0
         return touched, scores
 
+    def _allowed(
+        self, found: _List, chosen: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """The documents of a term that may be found, and what it gives to each."""
+        docs = found.docs.astype(np.int64)
+        if chosen is not None:
+            allowed = chosen[self._index.owners_of(docs)]
+            if self._index.dead:
+                allowed &= self._index.living[docs]
+        elif self._index.dead:
+            allowed = self._index.living[docs]
+        else:
+            return docs, self._weights(found, slice(None))
+        (places,) = allowed.nonzero()
+        return docs[places], self._weights(found, places)
+
     @staticmethod
-    def _peak(found: _List) -> float:
-        """More than a term's count can add, without its weight."""
+    def _most(found: _List) -> float:
+        """More than a term can give to any document."""
         most = float(found.counts.max())
-        return most / (most + K1 * (1 - B))
+        return found.idf * (K1 + 1) * most / (most + K1 * (1 - B))
 
 
 def _top(owners: Owners, scores: Floats, limit: int) -> tuple[Owners, Floats]:

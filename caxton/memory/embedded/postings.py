@@ -38,7 +38,8 @@ class Segment(msgspec.Struct, frozen=True, eq=False):
 
     def find(self, term: int) -> tuple[int, int]:
         """Where the postings of a term begin and end; the same twice when there is none."""
-        at = int(np.searchsorted(self.terms, term))
+        # Of the same kind as the terms: else all of them would be copied into another.
+        at = int(self.terms.searchsorted(np.uint32(term)))
         if at == len(self.terms) or self.terms[at] != term:
             return 0, 0
         return int(self.starts[at]), int(self.starts[at + 1])
