@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caxton.memory.embedded.columns import Column
-from caxton.memory.embedded.postings import Segment
+from caxton.memory.embedded.postings import Segment, word_marks
+from caxton.memory.embedded.word_query import K1, B, Floats, Owners, TermDocs, WordQuery
 
-__all__ = ["K1", "B", "KeywordIndex", "Merge", "WordQuery", "word_marks"]
+__all__ = ["KeywordIndex", "Merge"]
 
-K1: Final = 1.2
-B: Final = 0.75
 FRESH: Final = 32_768
 """Postings that are looked through one by one; more are sorted."""
 SEGMENTS: Final = 6
@@ -31,13 +30,6 @@ SEGMENTS: Final = 6
 DEAD: Final = 0.2
 """Share of dead documents above which they are taken out."""
 LEAST_DEAD: Final = 1_000
-FEW: Final = 256
-"""So many chosen owners are scored one by one instead of being looked for."""
-SKIP: Final = 2_048
-"""Longer lists are passed over where what they add cannot bring a new best one."""
-
-Floats = NDArray[np.float32]
-Owners = NDArray[np.int64]
 
 
 class Merge(msgspec.Struct, frozen=True, eq=False):
@@ -51,14 +43,6 @@ class Merge(msgspec.Struct, frozen=True, eq=False):
     first: int
     """The first segment that was merged; those before it stay."""
     made: Segment
-
-
-class _List(msgspec.Struct, frozen=True, eq=False):
-    """The documents of one term, dead ones too, and what the term is worth among the living."""
-
-    docs: NDArray[np.uint32]
-    counts: NDArray[np.uint16]
-    idf: float
 
 
 class KeywordIndex:
@@ -231,7 +215,7 @@ class KeywordIndex:
         lists = [found for term in terms if (found := self._list(term)) is not None]
         return WordQuery(self, sorted(lists, key=lambda one: len(one.docs)))
 
-    def _list(self, term: int) -> _List | None:
+    def _list(self, term: int) -> TermDocs | None:
         docs, counts = [], []
         for segment in self._segments:
             low, high = segment.find(term)
@@ -255,7 +239,7 @@ class KeywordIndex:
         if not df:
             return None
         idf = float(np.log1p((self._count - df + 0.5) / (df + 0.5)))
-        return _List(all_docs, all_counts, idf)
+        return TermDocs(all_docs, all_counts, idf)
 
     def norms(self, docs: NDArray[np.int64]) -> Floats:
         """What the length of each text adds below the line of BM25."""
@@ -329,132 +313,3 @@ class KeywordIndex:
         living = np.flatnonzero(self._living.values)
         living = living[np.argsort(self._owner.values[living])]
         return self._owner.values[living], self._length.values[living], prints[living]
-
-
-def word_marks(terms: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """A whole number of 20 bits for each term, hardly the same for two of them.
-
-    Sums of them over a text of at most 2^17 terms are exact in any order.
-    """
-    mixed = terms.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return (mixed >> np.uint64(44)).astype(np.float64)
-
-
-class WordQuery:
-    """Terms that were looked up in an index. Made by ``KeywordIndex.query``."""
-
-    def __init__(self, index: KeywordIndex, lists: list[_List]) -> None:
-        self._index = index
-        self._lists = lists
-
-    def _weights(self, found: _List, places: NDArray[np.int64] | slice) -> Floats:
-        counts = found.counts[places].astype(np.float32)
-        below = self._index.norms(found.docs[places].astype(np.int64))
-        below += counts
-        counts *= np.float32(found.idf * (K1 + 1))
-        counts /= below
-        return counts
-
-    def scores(self, owners: Owners) -> Floats:
-        """BM25 of some owners, in order; 0 for those without a text or a term."""
-        docs = self._index.docs_of(owners)
-        known = np.flatnonzero(docs >= 0)
-        order = known[np.argsort(docs[known], kind="stable")]
-        ascending = docs[order].astype(np.uint32)
-        found = np.zeros(len(order), dtype=np.float32)
-        for one in self._lists:
-            self._add(one, ascending, found)
-        scores = np.zeros(len(owners), dtype=np.float32)
-        scores[order] = found
-        return scores
-
-    def _add(self, found: _List, docs: NDArray[np.uint32], scores: Floats) -> None:
-        """Add what a term gives to the scores of ascending documents."""
-        places = found.docs.searchsorted(docs)
-        places[places == len(found.docs)] = 0
-        (hits,) = (found.docs[places] == docs).nonzero()
-        scores[hits] += self._weights(found, places[hits])
-
-    def best(
-        self, limit: int, chosen: NDArray[np.bool_] | None = None, few: Owners | None = None
-    ) -> tuple[Owners, Floats]:
-        """The owners with the highest scores, best first, and their scores; of equal ones the
-        lowest numbers.
-
-        Args:
-            limit: how many at most.
-            chosen: which owners may be found; all when None.
-            few: the chosen ones, where there are at most ``FEW``.
-        """
-        if not self._lists:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        if few is not None:
-            owners, scores = few, self.scores(few)
-            hit = scores > 0
-            return _top(owners[hit], scores[hit], limit)
-        docs, scores = self._gather(limit, chosen)
-        return _top(self._index.owners_of(docs), scores, limit)
-
-    def _gather(
-        self, limit: int, chosen: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], Floats]:
-        """Documents that may be among the best, with their scores."""
-        sums = self._index.sums()
-        touched = np.zeros(0, dtype=np.int64)
-        for at, found in enumerate(self._lists):
-            if len(found.docs) > SKIP and len(touched) >= limit:
-                bound = sum(map(self._most, self._lists[at:]))
-                so_far = sums[touched]
-                least = np.partition(so_far, len(so_far) - limit)[-limit]
-                # A little room for what rounding does to sums of another order.
-                if bound < least * 0.9999:
-                    hopeful = np.sort(touched[so_far >= least * 0.9999 - bound])
-                    scores = sums[hopeful]
-                    sums[touched] = 0
-                    ascending = hopeful.astype(np.uint32)
-                    for late in self._lists[at:]:
-                        self._add(late, ascending, scores)
-                    return hopeful, scores
-            docs, weights = self._allowed(found, chosen)
-            before = sums[docs]
-            touched = np.concatenate((touched, docs[before == 0]))
-            sums[docs] = before + weights
-        scores = sums[touched]
-        sums[touched] = 0
-        return touched, scores
-
-    def _allowed(
-        self, found: _List, chosen: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], Floats]:
-        """The documents of a term that may be found, and what it gives to each."""
-        docs = found.docs.astype(np.int64)
-        if chosen is not None:
-            allowed = chosen[self._index.owners_of(docs)]
-            if self._index.dead:
-                allowed &= self._index.living[docs]
-        elif self._index.dead:
-            allowed = self._index.living[docs]
-        else:
-            return docs, self._weights(found, slice(None))
-        (places,) = allowed.nonzero()
-        return docs[places], self._weights(found, places)
-
-    @staticmethod
-    def _most(found: _List) -> float:
-        """More than a term can give to any document."""
-        most = float(found.counts.max())
-        return found.idf * (K1 + 1) * most / (most + K1 * (1 - B))
-
-
-def _top(owners: Owners, scores: Floats, limit: int) -> tuple[Owners, Floats]:
-    if len(owners) > limit:
-        least = np.partition(scores, len(scores) - limit)[-limit]
-        above = np.flatnonzero(scores > least)
-        equal = np.flatnonzero(scores == least)
-        missing = limit - len(above)
-        if len(equal) > missing:
-            equal = equal[np.argpartition(owners[equal], missing - 1)[:missing]]
-        picked = np.concatenate((above, equal))
-        owners, scores = owners[picked], scores[picked]
-    order = np.lexsort((owners, -scores))
-    return owners[order], scores[order]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caxton.memory.embedded.index import Index, IndexModel
-from caxton.memory.embedded.keyword_index import word_marks
 from caxton.memory.embedded.moment import Moment
+from caxton.memory.embedded.postings import word_marks
 from caxton.memory.embedded.roster import Rows
 from caxton.memory.embedded.vector_index import FLAT_BELOW
 from caxton.memory.embedded.writing import Changed

@@ -24,10 +24,10 @@ from caxton.memory.backend import (
     PutEntity,
     Selection,
 )
-from caxton.memory.embedded import holder, keyword_index, roster, vector_index
+from caxton.memory.embedded import holder, keyword_index, roster, vector_index, word_query
 from caxton.memory.embedded.backend import EmbeddedBackend
-from caxton.memory.embedded.keyword_index import K1, B
 from caxton.memory.embedded.tokens import query_terms, text_terms
+from caxton.memory.embedded.word_query import K1, B
 from caxton.memory.model import (
     GLOBAL,
     WORKSPACE,
@@ -119,7 +119,7 @@ class Model:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
-        (keyword_index, "FRESH", 30), (keyword_index, "SKIP", 5), (keyword_index, "LEAST_DEAD", 4),
+        (keyword_index, "FRESH", 30), (word_query, "SKIP", 5), (keyword_index, "LEAST_DEAD", 4),
         (vector_index, "LEAST_DEAD", 4), (roster, "LEAST_DEAD", 4), (roster, "FEW", 4),
         (holder, "REPLAYABLE", 25), (holder, "FEW", 3), (roster, "REMEMBERED", 3),
     ):  # fmt: skip

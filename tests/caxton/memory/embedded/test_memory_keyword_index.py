@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caxton.memory.embedded import keyword_index, postings
-from caxton.memory.embedded.keyword_index import K1, B, KeywordIndex
+from caxton.memory.embedded import keyword_index, postings, word_query
+from caxton.memory.embedded.keyword_index import KeywordIndex
 from caxton.memory.embedded.postings import Segment
+from caxton.memory.embedded.word_query import K1, B
 
 
 class Model:
@@ -87,7 +88,7 @@ STEPS = st.lists(
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyword_index, "FRESH", 20)
-    monkeypatch.setattr(keyword_index, "SKIP", 4)
+    monkeypatch.setattr(word_query, "SKIP", 4)
     monkeypatch.setattr(keyword_index, "LEAST_DEAD", 3)
     monkeypatch.setattr(postings, "BLOCK", 7)
 
