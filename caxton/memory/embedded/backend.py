@@ -96,28 +96,39 @@ class EmbeddedBackend:
             MemoryUnavailable: the store does not open, or does not read.
         """
         await self.close()
-        self._pool = ThreadPoolExecutor(
-            self._searches, thread_name_prefix="caxton-memory-search", initializer=_one_thread
-        )
+        text = "" if model is None else f"{model.name}@{model.sha256}"
         try:
-            self._store_ = store = Store(
+            store = Store(
                 self._folder / "store", map_bytes=self._map_bytes, words=text_terms,
                 observer=self._observe, sync=self._disk,
             )  # fmt: skip
+        except (CaxtonError, ValueError) as error:
+            raise MemoryUnavailable(backend=self.name, reason=str(error)) from error
+        try:
             number = store.use_model(model)
-            if model is not None:
-                text = f"{model.name}@{model.sha256}"
-                self._model = IndexModel(number, text, model.dimension)
-            else:
-                self._model = IndexModel()
-            self._holder_ = holder = Holder(
+            self._model = IndexModel(number, text, 0 if model is None else model.dimension)
+            holder = Holder(
                 store, self._folder / "index", self._model,
                 flat_below=self._flat_below, snapshot_above=self._snapshot_above,
             )  # fmt: skip
-            await holder.load()
-        except (CaxtonError, ValueError) as error:
-            await self.close()
-            raise MemoryUnavailable(backend=self.name, reason=str(error)) from error
+            try:
+                await holder.load()
+            except BaseException:
+                holder.stop()
+                raise
+        except BaseException as error:
+            await store.close()
+            if isinstance(error, CaxtonError | ValueError):
+                raise MemoryUnavailable(backend=self.name, reason=str(error)) from error
+            raise
+        # Only from here on it can be written to: what is written before would not be in the index.
+        self._store_, self._holder_ = store, holder
+        self._pool = ThreadPoolExecutor(
+            self._searches,
+            thread_name_prefix="caxton-memory-search",
+            initializer=_nothing if model is None else _one_thread,
+        )
+        await self._run(_nothing)
 
     async def close(self) -> None:
         """End it. Everything acknowledged is kept."""
@@ -286,6 +297,10 @@ class EmbeddedBackend:
         if after < before:
             done.append(f"gave {before - after} bytes of the store back to the disk")
         return done
+
+
+def _nothing() -> None:
+    """Make a thread begin."""
 
 
 def _one_thread() -> None:

@@ -228,4 +228,8 @@ class Holder:
         except StorageError as error:
             logger.warning("no snapshot of the memory's index was written: %s", error)
         finally:
-            self._thread.shutdown(wait=True)
+            self.stop()
+
+    def stop(self) -> None:
+        """End its thread; nothing may be asked of it afterwards."""
+        self._thread.shutdown(wait=True)
