@@ -43,15 +43,13 @@ class Found(msgspec.Struct, frozen=True, eq=False):
     """What the indexes say; to be ranked with the vectors themselves."""
 
     near: Eids
-    """An entity for each place that may be near."""
+    """An entity for each place that may be near, what seems nearest first."""
     near_parts: NDArray[np.uint16]
     """Which of its vectors."""
+    seem: NDArray[np.float32]
+    """How near each seems; see ``VectorIndex.search``."""
     worded: Eids
     """The best by words, best first."""
-    parts: dict[int, int]
-    """How many vectors each entity of both has."""
-    words: dict[int, float]
-    """BM25 of each entity of both."""
 
 
 class Index:
@@ -195,7 +193,7 @@ class Index:
             wanted: which entities.
             limit: most entities by words, and least by vectors where there are so many.
             vector: ``[dimension]``; none are compared when None.
-            look_at: places that seem nearest to give.
+            look_at: places to give, what seems nearest.
             terms: numbers of the words to look for.
         """
         with self.lock.shared():
@@ -206,26 +204,31 @@ class Index:
                     allowed = chosen.places(self.vectors)
             if chosen is not None and not chosen.count:
                 return _NOTHING
-            places = np.zeros(0, dtype=np.int64)
+            places, seem = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
             if vector is not None:
-                places = self._near(vector, limit, look_at, allowed)
-            near = self.vectors.owners_of(places)
+                places, seem = self._near(vector, limit, look_at, allowed)
             query = self.words.query(terms)
             if chosen is None:
-                worded, scores = query.best(limit)
+                worded, _ = query.best(limit)
             else:
-                worded, scores = query.best(limit, chosen.owners.values, chosen.few)
-            near_only = np.setdiff1d(near, worded)
-            both = np.concatenate((worded, near_only))
-            scores = np.concatenate((scores, query.scores(near_only)))
-            eids = self.roster.eids(both).tolist()
+                worded, _ = query.best(limit, chosen.owners.values, chosen.few)
             return Found(
-                near=self.roster.eids(near),
+                near=self.roster.eids(self.vectors.owners_of(places)),
                 near_parts=self.vectors.parts_of(places),
+                seem=seem,
                 worded=self.roster.eids(worded),
-                parts=dict(zip(eids, self.vectors.counts_of(both).tolist(), strict=True)),
-                words=dict(zip(eids, scores.tolist(), strict=True)),
             )
+
+    def tell(self, eids: Sequence[int], terms: Sequence[int]) -> tuple[list[int], list[float]]:
+        """How many vectors each of some entities has, and the BM25 of terms in each."""
+        with self.lock.shared():
+            owners = self.roster.owners(np.array(eids, dtype=np.uint64))
+            there = owners >= 0
+            parts, scores = np.zeros(len(owners), np.int64), np.zeros(len(owners), np.float32)
+            parts[there] = self.vectors.counts_of(owners[there])
+            if len(terms):
+                scores[there] = self.words.query(terms).scores(owners[there])
+            return parts.tolist(), scores.tolist()
 
     def _near(
         self,
@@ -233,13 +236,14 @@ class Index:
         limit: int,
         look_at: int,
         allowed: NDArray[np.bool_] | None,
-    ) -> NDArray[np.int64]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Places of at least ``limit`` entities, where so many have vectors."""
         while True:
-            places = self.vectors.search(vector, look_at, allowed)
+            places, seem = self.vectors.search(vector, look_at, allowed)
             if len(places) < look_at or look_at >= MOST_LOOKED_AT:
-                return places
+                return places, seem
             if len(np.unique(self.vectors.owners_of(places))) >= limit:
-                return places
+                return places, seem
             look_at *= 2
 
 
@@ -255,5 +259,5 @@ def _last_of_each(changed: Iterable[Changed]) -> list[Changed]:
 
 
 _NOTHING: Final = Found(
-    np.zeros(0, np.uint64), np.zeros(0, np.uint16), np.zeros(0, np.uint64), {}, {}
+    np.zeros(0, np.uint64), np.zeros(0, np.uint16), np.zeros(0, np.float32), np.zeros(0, np.uint64)
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from heapq import nsmallest
 from typing import Final
 
 import numpy as np
@@ -13,20 +15,24 @@ from caxton.memory.embedded.moment import Moment
 from caxton.memory.embedded.roster import Wanted
 from caxton.memory.embedded.tokens import query_terms
 
-__all__ = ["candidates", "looked_at"]
+__all__ = ["candidates", "guessed"]
 
-LEAST_LOOKED_AT: Final = 200
-MOST_LOOKED_AT: Final = 800
 USUAL: Final = 100_000
-"""Vectors for which ``LEAST_LOOKED_AT`` is enough."""
+GUESSED: Final = 800
+"""Places that the codes name among ``USUAL`` vectors, to be looked at as far as needed."""
+MOST_GUESSED: Final = 3_200
+STEP: Final = 100
+"""Places that are looked at before it is decided whether to go on."""
+SURE: Final = 3.0
+"""So many deviations of the codes' errors lie between what was found and what is not looked at."""
 
 Floats = NDArray[np.float32]
 
 
-def looked_at(vectors: int, limit: int) -> int:
-    """How many places to rank again: more among more vectors, and more for more answers."""
-    grown = LEAST_LOOKED_AT * max(1.0, vectors / USUAL) ** 0.5
-    return max(int(min(grown, MOST_LOOKED_AT)), 2 * limit)
+def guessed(vectors: int, limit: int) -> int:
+    """How many places the codes are asked for: more among more vectors, or for more answers."""
+    grown = GUESSED * max(1.0, vectors / USUAL) ** 0.5
+    return max(int(min(grown, MOST_GUESSED)), 2 * limit)
 
 
 def _wanted(moment: Moment, selection: Selection) -> Wanted:
@@ -38,7 +44,7 @@ def _wanted(moment: Moment, selection: Selection) -> Wanted:
     return Wanted(scopes, types, selection.from_ms, selection.to_ms)
 
 
-class _Similarity:
+class _Cosines:
     """Cosines of one query with vectors of the store."""
 
     def __init__(self, moment: Moment, query: Floats) -> None:
@@ -48,20 +54,31 @@ class _Similarity:
         """The best that is known of each entity."""
         self._known: set[tuple[int, int]] = set()
 
-    def look(self, places: list[tuple[int, int]]) -> None:
-        """Take up the vectors of ``(eid, part)``."""
-        new = sorted(set(places) - self._known)
-        if not new:
-            return
-        self._known.update(new)
-        rows = self._moment.vectors(new, len(self._query)).astype(np.float32)
+    def look(self, places: list[tuple[int, int]]) -> list[float]:
+        """Take up the vectors of ``(eid, part)``; the cosine of each, -1 where there is none."""
+        rows = self._moment.vectors(places, len(self._query)).astype(np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cosines = (rows @ self._query) / lengths
-        for (eid, _), cosine in zip(new, cosines.tolist(), strict=True):
-            # What has no vector now has a length of 0, and so a cosine that is no number.
-            if cosine > self.of.get(eid, -2.0):
-                self.of[eid] = max(-1.0, min(1.0, cosine))
+        lengths[lengths == 0] = np.inf
+        products: Floats = rows @ self._query
+        cosines = np.clip(products / lengths, -1, 1)
+        cosines[np.isinf(lengths)] = -1
+        told: list[float] = cosines.tolist()
+        best = self.of
+        for (eid, _), cosine, length in zip(places, told, lengths.tolist(), strict=True):
+            if length != np.inf and cosine > best.get(eid, -2.0):
+                best[eid] = cosine
+        self._known.update(places)
+        return told
+
+    def look_on(self, places: Iterable[tuple[int, int]]) -> None:
+        """Take up those that are not known."""
+        new = sorted(set(places) - self._known)
+        if new:
+            self.look(new)
+
+    def nearest(self, limit: int) -> list[int]:
+        """The entities that are nearest, of those looked at."""
+        return nsmallest(limit, self.of, key=lambda eid: (-self.of[eid], eid))
 
 
 def candidates(index: Index, moment: Moment, query: CandidateQuery) -> list[Candidate]:
@@ -69,40 +86,57 @@ def candidates(index: Index, moment: Moment, query: CandidateQuery) -> list[Cand
 
     What the index has beyond ``moment``, or otherwise, is left out or told as the moment has it.
     """
-    vector = None
-    if query.vector is not None and index.model.number:
-        given = np.asarray(query.vector, dtype=np.float32).reshape(-1)
-        length = float(np.sqrt(given @ given))
-        if len(given) == index.model.dimension and length > 0:
-            vector = np.ascontiguousarray(given / np.float32(length))
+    vector = _unit(index, query)
     numbers = moment.term_ids(query_terms(query.text)) if query.text else []
+    terms = [one for one in numbers if one is not None]
     found = index.find(
         _wanted(moment, query.selection),
         query.limit,
         vector=vector,
-        look_at=looked_at(index.vectors.places, query.limit),
-        terms=[one for one in numbers if one is not None],
+        look_at=guessed(index.vectors.places, query.limit),
+        terms=terms,
     )
-    similarity = {} if vector is None else _ranked(moment, vector, found, query.limit)
-    chosen = dict.fromkeys(list(similarity)[: query.limit])
-    chosen.update(dict.fromkeys(found.worded.tolist()))
+    cosines = None if vector is None else _Cosines(moment, vector)
+    nearest = [] if cosines is None else _ranked(cosines, found, query.limit)
+    told = list(dict.fromkeys((*nearest, *found.worded.tolist())))
+    parts, words = index.tell(told, terms)
+    if cosines is not None:
+        # The codes only guessed which part of each is the best.
+        pairs = zip(told, parts, strict=True)
+        cosines.look_on((eid, part) for eid, count in pairs for part in range(count))
     answer = []
-    for eid in chosen:
+    for eid, score in zip(told, words, strict=True):
         entity = moment.entity(eid)
         if entity is not None and query.selection.takes(entity):
-            answer.append(Candidate(entity, similarity.get(eid), found.words.get(eid, 0.0)))
+            similarity = None if cosines is None else cosines.of.get(eid)
+            answer.append(Candidate(entity, similarity, score))
     return answer
 
 
-def _ranked(moment: Moment, vector: Floats, found: Found, limit: int) -> dict[int, float]:
-    """The cosine of each entity that was found, the nearest first."""
-    cosines = _Similarity(moment, vector)
-    near = found.near.tolist()
-    cosines.look(list(zip(near, found.near_parts.tolist(), strict=True)))
-    nearest = sorted(cosines.of, key=lambda eid: (-cosines.of[eid], eid))[:limit]
-    # Of each one that may be told: the other parts too, since the index only guessed the best.
-    told = dict.fromkeys((*nearest, *found.worded.tolist()))
-    cosines.look([(eid, part) for eid in told for part in range(found.parts.get(eid, 0))])
-    ranked = dict.fromkeys(sorted(nearest, key=lambda eid: (-cosines.of[eid], eid)))
-    ranked.update(dict.fromkeys(eid for eid in told if eid in cosines.of))
-    return {eid: cosines.of[eid] for eid in ranked}
+def _unit(index: Index, query: CandidateQuery) -> Floats | None:
+    if query.vector is None or not index.model.number:
+        return None
+    given = np.asarray(query.vector, dtype=np.float32).reshape(-1)
+    length = float(np.sqrt(given @ given))
+    if len(given) != index.model.dimension or not 0 < length < np.inf:
+        return None
+    return np.ascontiguousarray(given / np.float32(length))
+
+
+def _ranked(cosines: _Cosines, found: Found, limit: int) -> list[int]:
+    """The nearest entities by their vectors, looked at in the order in which they seem near, until
+    the next ones would have to be nearer than codes are wrong."""
+    places = list(zip(found.near.tolist(), found.near_parts.tolist(), strict=True))
+    errors: list[Floats] = []
+    for start in range(0, len(places), STEP):
+        seem = found.seem[start : start + STEP]
+        real = np.array(cosines.look(places[start : start + STEP]), dtype=np.float32)
+        if np.isinf(seem[-1]):
+            continue
+        errors.append(real - seem)
+        if len(cosines.of) < limit:
+            continue
+        deviation = float(np.concatenate(errors).std())
+        if seem[-1] + SURE * deviation < cosines.of[cosines.nearest(limit)[-1]]:
+            break
+    return cosines.nearest(limit)

@@ -28,6 +28,8 @@ LEAST_DEAD: Final = 256
 TRAINED_ON: Final = 65_536
 """Vectors whose middle the codes are measured from."""
 QUERY_BITS: Final = 4
+FEW: Final = 200
+"""So many allowed places are all given, without asking their codes."""
 
 Owners = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -90,17 +92,17 @@ class Codes:
 
     def search(
         self, query: Floats, count: int, bits: NDArray[np.uint8] | None
-    ) -> NDArray[np.int64]:
-        """The places whose codes are nearest, of those whose bit is set."""
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """The places whose codes are nearest, of those whose bit is set, and how near they seem."""
         given = self._faiss.RaBitQSearchParameters()
         given.qb = QUERY_BITS
         if bits is not None:
             # faiss holds bare pointers to both: they are referenced until it is done.
             chosen = self._faiss.IDSelectorBitmap(bits)
             given.sel = chosen
-        _, places = self._index.search(query.reshape(1, -1), count, params=given)
-        found: NDArray[np.int64] = places[0]
-        return found[found >= 0]
+        seem, places = self._index.search(query.reshape(1, -1), count, params=given)
+        found = places[0] >= 0
+        return places[0][found], seem[0][found]
 
     def made_of(self, vectors: Floats) -> NDArray[np.uint8]:
         """The codes that ``vectors`` have: ``[n, bytes]``."""
@@ -295,31 +297,38 @@ class VectorIndex:
 
     def search(
         self, query: Floats, count: int, chosen: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.int64]:
-        """The living places whose vectors seem nearest, in no order.
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """The living places whose vectors seem nearest, the nearest first.
 
         Args:
             query: ``[dimension]``.
             count: how many at most.
             chosen: of each place, whether it may be found; all when None.
+
+        Returns: the places, and the product of each one's vector with the query: as it is, or as
+        its code tells it; infinite where it was not asked because so few are allowed.
         """
         if not self._count:
-            return np.zeros(0, dtype=np.int64)
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
         allowed = None
         if self.dead:
             allowed = self._living.values if chosen is None else self._living.values & chosen
         elif chosen is not None:
             allowed = chosen
-        if self._codes is not None:
+        few = allowed is not None and np.count_nonzero(allowed) <= FEW
+        if self._codes is not None and not few:
             bits = None if allowed is None else np.packbits(allowed, bitorder="little")
             return self._codes.search(query, min(count, self.places), bits)
         places = np.arange(self.places) if allowed is None else np.flatnonzero(allowed)
-        if len(places) <= count:
-            return places
+        if self._codes is not None:
+            return places, np.full(len(places), np.inf, dtype=np.float32)
         rows = self._flat.values if allowed is None else self._flat.values[places]
         scores = rows @ query
-        nearest: NDArray[np.int64] = places[np.argpartition(-scores, count - 1)[:count]]
-        return nearest
+        if len(places) > count:
+            nearest = np.argpartition(-scores, count - 1)[:count]
+            places, scores = places[nearest], scores[nearest]
+        order = np.argsort(-scores)
+        return places[order], scores[order]
 
     # --- moving it, and looking at it -------------------------------------------------------
 
