@@ -55,7 +55,8 @@ class PutEntity(msgspec.Struct, frozen=True):
     """Write an entity as it is given.
 
     ``vectors`` of None keeps those that are there when the entity is known, and leaves it without
-    when not: it is found by words only until it is embedded.
+    when not: it is found by words only until it is embedded. An array of no vectors takes away
+    those that are there, for they are of an older text.
     """
 
     entity: Entity

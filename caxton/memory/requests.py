@@ -86,7 +86,7 @@ class EntityDraft(msgspec.Struct, frozen=True):
     source: str = ""
     """Id of the message that the observations come from."""
     once: bool = False
-    """Nothing is noted when something of this ``source`` is there already: its message came again."""
+    """Note nothing when there is something of this ``source`` already: the message came again."""
 
 
 class RelationDraft(msgspec.Struct, frozen=True):

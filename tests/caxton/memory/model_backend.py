@@ -120,7 +120,9 @@ class ModelBackend:
                 reason=f"version {entity.version} does not follow {known}",
             )
         kept.entities[key] = entity
-        if change.vectors is not None:
+        if change.vectors is not None and not len(change.vectors):
+            kept.vectors.pop(key, None)
+        elif change.vectors is not None:
             kept.vectors[key] = (self._model, np.array(change.vectors, np.float32))
 
     # --- reading -----------------------------------------------------------------------------
