@@ -51,6 +51,7 @@ __all__ = [
     "ImportInvalid",
     "InternalError",
     "InvalidState",
+    "MemoryFull",
     "MemoryUnavailable",
     "MessageTooLarge",
     "MethodNotAllowed",
@@ -746,6 +747,16 @@ class MemoryUnavailable(RecollectionError):
     text = "the memory ({backend}) cannot answer: {reason}"
     remedy = "Look at `caxton doctor` and at the settings under `memory`; agents go on without it."
     retryable = True
+
+
+class MemoryFull(RecollectionError):
+    """As many entities are remembered in the scope as may be. Nothing was written."""
+
+    code = "MEMORY_FULL"
+    status = 507
+    title = "Memory full"
+    text = "{memory_scope} holds {count} entities, at most {limit} may be there"
+    remedy = "Forget or merge some, or raise `memory.max_entities_per_agent`."
 
 
 class EmbeddingUnavailable(RecollectionError):
