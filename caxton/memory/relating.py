@@ -65,9 +65,11 @@ class Relating:
             pair = _there(start, draft.from_entity, scope), _there(end, draft.to_entity, scope)
             if key not in before:
                 before[key] = await self._backend.relation(key)
-            relation = related(after.get(key, before[key]), draft, pair, now_ms)
-            if key in after:
-                relation = msgspec.structs.replace(relation, version=after[key].version)
+            there, stored = after.get(key, before[key]), before[key]
+            relation = related(there, draft, pair, now_ms)
+            if relation is not there and key in after:
+                version = 1 if stored is None else stored.version + 1
+                relation = msgspec.structs.replace(relation, version=version)
             after[key] = relation
             order.append(key)
         await self._ledger.write(

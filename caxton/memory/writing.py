@@ -112,8 +112,8 @@ class Writing:
         for key, draft in zip(keys, request.entities, strict=True):
             there = after.get(key, before[key])
             entity, more = remembered(there, draft, scope, now_ms)
-            if key in after:
-                entity = msgspec.structs.replace(entity, version=after[key].version)
+            if entity is not there and key in after:
+                entity = msgspec.structs.replace(entity, version=_next(before[key]))
             after[key] = entity
             added.append(more)
         told = {key: before[key] is None or _says(before[key], one) for key, one in after.items()}
@@ -295,6 +295,10 @@ class Writing:
             await asyncio.wait({work}, timeout=1.0)
             await self._room.load()
         return Cleared(entities, relations)
+
+
+def _next(before: Entity | None) -> int:
+    return 1 if before is None else before.version + 1
 
 
 def _says(before: Entity | None, after: Entity) -> bool:
