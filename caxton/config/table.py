@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from caxton.capability import Strategy
+from caxton.config.memory_rows import MEMORY_ROWS
 from caxton.config.profiles import PROFILES
 from caxton.config.setting import Setting, choice, databases, flag, path, row, secret, text
 from caxton.types import (
@@ -252,6 +253,7 @@ SETTINGS: tuple[Setting, ...] = (
         path,
         "a path",
     ),
+    *MEMORY_ROWS,
     row(
         "llm.provider",
         "Language-model provider: `auto` takes openai when a key or base URL is set, else rules.",

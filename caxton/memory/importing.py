@@ -22,7 +22,7 @@ from caxton.memory.ledger import Ledger
 from caxton.memory.model import Entity, EntityKey, Relation, RelationKey, Scope, TimeMs
 from caxton.memory.permissions import Access
 from caxton.memory.requests import EntityDraft, Import, ImportEntity, ImportReport, RelationDraft
-from caxton.memory.vectorizing import Vectorizer, later
+from caxton.memory.vectorizing import Vectorizer
 
 if TYPE_CHECKING:
     from caxton.memory.backend import Vectors
@@ -89,7 +89,7 @@ class Importing:
         for key, entity in page.entities.items():
             if entity is page.before[key]:
                 continue
-            own = later(vectors[key]) if key in page.told else None
+            own = self._vectorizer.to_write(vectors[key]) if key in page.told else None
             changes.append(PutEntity(entity, own, restored=True))
         changes += [
             PutRelation(one, restored=True)

@@ -43,29 +43,16 @@ from caxton.memory.requests import (
 )
 from caxton.memory.room import Room
 from caxton.memory.searching import Searching, SearchSettings
+from caxton.memory.service_times import deadline_s
 from caxton.memory.vectorizing import Vectorizer
 from caxton.memory.writing import Writing
 
-__all__ = ["DEADLINES_S", "MemoryService", "deadline_s"]
+__all__ = ["MemoryService"]
 
 logger = logging.getLogger("caxton.memory")
 
-DEADLINE_S: Final = 30.0
-DEADLINES_S: Final[dict[type[Any], float]] = {
-    Search: 15.0,
-    Clear: 600.0,
-    Import: 120.0,
-    ExportPage: 120.0,
-    Maintain: 3_600.0,
-}
-"""Longest time that a request may take, in seconds; others 30."""
 COUNTED: Final = 100_000
 """Most entities without vectors that are counted one by one."""
-
-
-def deadline_s(request: Request) -> float:
-    """Longest time that ``request`` may take, in seconds."""
-    return DEADLINES_S.get(type(request), DEADLINE_S)
 
 
 def _now_ms() -> int:

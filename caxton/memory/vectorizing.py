@@ -15,7 +15,7 @@ from caxton.memory.parts import parts_of
 if TYPE_CHECKING:
     from caxton.memory.backend import Vectors
 
-__all__ = ["Vectorizer", "later"]
+__all__ = ["Vectorizer"]
 
 logger = logging.getLogger("caxton.memory")
 
@@ -72,6 +72,15 @@ class Vectorizer:
             first += len(one)
         return found
 
+    def to_write(self, vectors: Vectors | None) -> Vectors | None:
+        """Vectors to write with a new text. Without any, those of the old text go; they stay where
+        there is no model at all, for it is not known what they are of."""
+        if vectors is not None or self.embedder is None:
+            return vectors
+        import numpy as np
+
+        return np.zeros((0, self.embedder.model.dimension), np.float32)
+
     async def _embed(self, texts: list[str]) -> Vectors | None:
         embedder = self.embedder
         if embedder is None:
@@ -106,12 +115,3 @@ class Vectorizer:
         """End the model."""
         if self.embedder is not None:
             await self.embedder.close()
-
-
-def later(vectors: Vectors | None) -> Vectors:
-    """Vectors to write with a new text; without any, those of the old text go."""
-    if vectors is not None:
-        return vectors
-    import numpy as np
-
-    return np.zeros((0, 0), np.float32)

@@ -44,7 +44,7 @@ from caxton.memory.requests import (
     StoredEntity,
 )
 from caxton.memory.room import Room
-from caxton.memory.vectorizing import Vectorizer, later
+from caxton.memory.vectorizing import Vectorizer
 
 if TYPE_CHECKING:
     from caxton.memory.backend import Vectors
@@ -121,7 +121,7 @@ class Writing:
         new = [one for key, one in after.items() if before[key] is None]
         similar = await self._similar(new, vectors)
         changes = [
-            PutEntity(one, later(vectors[key]) if told[key] else None)
+            PutEntity(one, self._vectorizer.to_write(vectors[key]) if told[key] else None)
             for key, one in after.items()
             if one is not before[key]
         ]
@@ -200,7 +200,7 @@ class Writing:
         if entity is not there:
             entity = renewed(entity, self._clock())
             vectors = (await self._vectorizer.of_entities([entity]))[0]
-            await self._ledger.write([*also, PutEntity(entity, later(vectors))])
+            await self._ledger.write([*also, PutEntity(entity, self._vectorizer.to_write(vectors))])
             self._told_of((), [vectors])
             embedded = vectors is not None
         return StoredEntity(entity, created=False, added=added, embedding_generated=embedded)
