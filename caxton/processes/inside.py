@@ -89,6 +89,7 @@ class Inside:
             catalog=self.tools.catalog,
             state=self.tools.state,
             on_grant=self._grants,
+            memory=self.memory,
         )
         others = _NoOthers()
         self._shard = Shard(
