@@ -47,6 +47,7 @@ __all__ = [
     "EmbeddingUnavailable",
     "EntityConflict",
     "EntityNotFound",
+    "EntityTooLarge",
     "ForeignFolder",
     "ImportInvalid",
     "InternalError",
@@ -736,6 +737,16 @@ class EntityConflict(RecollectionError):
     title = "Entity conflict"
     text = "`{entity_name}` in {memory_scope}: {reason}"
     remedy = "Read it again, then write with its own type, or under another name."
+
+
+class EntityTooLarge(RecollectionError):
+    """There is more text than one entity may hold. Nothing was written."""
+
+    code = "ENTITY_TOO_LARGE"
+    status = 413
+    title = "Entity too large"
+    text = "`{field}`: {size} bytes given, at most {limit} allowed"
+    remedy = "Note less, or spread it over several entities and relate them."
 
 
 class MemoryUnavailable(RecollectionError):

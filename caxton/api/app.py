@@ -74,7 +74,7 @@ def _by_path() -> dict[str, dict[str, Route]]:
     """The rows of each path by method: together, so that its ``Allow`` names them all."""
     found: dict[str, dict[str, Route]] = {}
     for route in ROUTES:
-        found.setdefault(route.path, {})[route.method] = route
+        found.setdefault(route.match or route.path, {})[route.method] = route
     return found
 
 

@@ -52,6 +52,8 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     body: str = ""
     """Name of the request body's component."""
+    match: str = ""
+    """The path as requests are matched with it, where a parameter may hold slashes."""
     query: frozenset[str] = field(init=False)
     """Names of the query parameters."""
 

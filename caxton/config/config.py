@@ -75,6 +75,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mcp_token: str = Secret("")
     mcp_hosts: str = ""
     mcp_tools: str = "sandboxed"
+    mcp_memory: bool = True
     mcp_permissions: str = ""
     mcp_timeout_ms: int = 120_000
     mcp_servers: str = ""

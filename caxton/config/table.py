@@ -207,6 +207,7 @@ SETTINGS: tuple[Setting, ...] = (
         text,
         "sandboxed, all, none, or names with commas between (`server__*` for all of a server)",
     ),
+    row("mcp.memory", "Whether memory tools are offered at `/mcp`.", flag, "true or false"),
     row(
         "mcp.permissions",
         "YAML file with what tools may reach when called at `/mcp`; empty for nothing.",
