@@ -6,6 +6,7 @@ same (``caxton.memory.requests``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -15,7 +16,13 @@ import msgspec
 from caxton.api.calls import Calls
 from caxton.api.drafts import dump
 from caxton.api.exchange import Call, Steps
-from caxton.errors import EntityNotFound, InternalError, RelationNotFound, ValidationError
+from caxton.errors import (
+    EntityNotFound,
+    ImportInvalid,
+    InternalError,
+    RelationNotFound,
+    ValidationError,
+)
 from caxton.memory.answer_views import (
     EntityDetail,
     EntityPage,
@@ -245,9 +252,13 @@ class MemoryCalls:
         page = Exported(request.entities, request.relations, request.model)
         body = writer.begin() + writer.page(page) + writer.end()
         query = _query(request, merge_strategy=request.merge_strategy)
-        report = yield from self._change(
-            "POST", f"{ROOT}/import", Imported, body, query, max(LONG_S, self._calls.timeout_s)
-        )
+        limit_s = max(LONG_S, self._calls.timeout_s)
+        try:
+            report = yield from self._change(
+                "POST", f"{ROOT}/import", Imported, body, query, limit_s
+            )
+        except ImportInvalid as error:
+            raise _of_page(error, len(request.entities)) from None
         counts = {name: getattr(report, name) for name in ImportReport.__struct_fields__}
         return ImportReport(**counts)
 
@@ -342,6 +353,16 @@ class MemoryCalls:
 
     def _stats(self, _request: Stats) -> Steps[MemoryStats]:
         return (yield from self._calls.get(f"{ROOT}/stats", MemoryStats))
+
+
+def _of_page(error: ImportInvalid, entities: int) -> ImportInvalid:
+    """The error of a page that was sent as lines, below one of metadata, with the item named."""
+    found = re.fullmatch(r"line (\d+)", str(error.fields.get("place", "")))
+    number = int(found[1]) - 2 if found is not None else -1
+    if number < 0:
+        return error
+    place = f"entities[{number}]" if number < entities else f"relations[{number - entities}]"
+    return ImportInvalid(**{**error.fields, "place": place})
 
 
 def _entity(draft: EntityDraft) -> dict[str, Any]:

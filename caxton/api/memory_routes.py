@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from caxton.api import memory_handlers as handlers
@@ -51,8 +52,9 @@ _WHOLE: Final = Parameter("include_entity", "answer with all of the entity", _FL
 _SEEN: Final = Parameter("include_observations", "with observations", {**_FLAG, "default": True})
 _TYPES: Final = Parameter("entity_types", "only these types, commas between", _NAMES)
 _CONFIRM: Final = Parameter(
-    "confirm", "true, and required: it does not come back", {"type": "boolean"}
-)
+    "confirm", "true: what is forgotten does not come back",
+    {"type": "boolean", "enum": [True]}, required=True,
+)  # fmt: skip
 _WALK: Final = (
     Parameter("relation_types", "only over these, commas between", _NAMES),
     Parameter("min_strength", "only over relations of at least this strength", _RATIO),
@@ -82,7 +84,8 @@ MEMORY_ROUTES: tuple[Route, ...] = (
     Route(
         "DELETE", f"{_ROOT}/entities", handlers.clear_scope,
         "Forget everything of a scope, or all entities of some types",
-        (Good(200, "How much there was", "Cleared"),), _ANY, (*_WHO, _CONFIRM, _TYPES),
+        (Good(200, "How much there was", "Cleared"),), _ANY,
+        (_WHO[0], replace(_WHO[1], required=True), _CONFIRM, _TYPES),
     ),
     Route(
         "POST", f"{_ROOT}/entities/{{name}}/observations", handlers.add_observations,
@@ -111,7 +114,8 @@ MEMORY_ROUTES: tuple[Route, ...] = (
     Route(
         "GET", f"{_ROOT}/search", handlers.search, "Find what a text means or says",
         (Good(200, "The best first", "SearchView"),), _ANY,
-        (Parameter("query", "what to look for; required", _text(handlers.QUERY)),
+        (Parameter("query", "what to look for", {**_text(handlers.QUERY), "pattern": r"\S"},
+                   required=True),
          *_WHO, _TYPES,
          Parameter("limit", "most results", _whole(1, 100, 10)),
          Parameter("min_similarity", "least cosine of what is found", _RATIO),
@@ -149,8 +153,8 @@ MEMORY_ROUTES: tuple[Route, ...] = (
     Route(
         "GET", f"{_ROOT}/path", handlers.path, "A shortest way from one entity to another",
         (Good(200, "Its nodes in order; `found` is false without one", "PathView"),), _ANY,
-        (Parameter("from_entity", "where to begin; required", _NAME.schema),
-         Parameter("to_entity", "where to end; required", _NAME.schema),
+        (Parameter("from_entity", "where to begin", _NAME.schema, required=True),
+         Parameter("to_entity", "where to end", _NAME.schema, required=True),
          *_WHO, *_WALK, Parameter("max_depth", "how long at most, in relations",
                                   _whole(1, 10, 10))),
     ),

@@ -25,6 +25,8 @@ class Parameter:
     schema: dict[str, Any]
     where: str = "query"
     """``query``, ``path`` or ``header``."""
+    required: bool = False
+    """Besides those in the path, which always are."""
 
 
 @dataclass(frozen=True, slots=True)

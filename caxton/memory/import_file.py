@@ -6,6 +6,7 @@ files they come before the entities they connect.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from types import TracebackType
@@ -13,18 +14,11 @@ from typing import IO, Final, Self
 
 import msgspec
 
-from caxton.errors import (
-    CaxtonError,
-    EntityConflict,
-    EntityNotFound,
-    EntityTooLarge,
-    ImportInvalid,
-    ValidationError,
-)
+from caxton.errors import EntityConflict, ImportInvalid
 from caxton.memory.answer_views import Imported
 from caxton.memory.client import Memory
 from caxton.memory.exchange import ImportReader, Read
-from caxton.memory.model import Relation
+from caxton.memory.model import Relation, fold
 from caxton.memory.requests import Import, ImportEntity, ImportReport, Strategy
 
 __all__ = ["Importer"]
@@ -36,8 +30,8 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 IN_MEMORY: Final = 8 * 1024 * 1024
 """Relations that wait beyond so many bytes do so on disk."""
 NOTES: Final = 20
-_FAULTS: Final = (ValidationError, EntityConflict, EntityNotFound, EntityTooLarge)
-"""What one item of a page can be at fault for."""
+_PLACE: Final = re.compile(r"(?:entities|relations)\[(\d+)\]")
+"""How the service names an item of a page; a page holds entities, or relations."""
 
 
 class _Waiting(msgspec.Struct):
@@ -143,12 +137,14 @@ class Importer:
 
     async def _flush(self) -> None:
         page, self._page, self._bytes = self._page, [], 0
-        if not page:
-            return
-        try:
-            await self._send(page)
-        except _FAULTS as error:
-            await self._one_by_one(page, error)
+        while page:
+            try:
+                await self._send(page)
+                break
+            except EntityConflict as error:
+                raise self._conflict(page, error) from None
+            except ImportInvalid as error:
+                page = self._without(page, error)
         self._progress(*self._done)
 
     async def _send(self, page: list[Read]) -> None:
@@ -168,29 +164,35 @@ class Importer:
         self._done[0] += len(entities)
         self._done[1] += len(relations)
 
-    async def _one_by_one(self, page: list[Read], error: CaxtonError) -> None:
-        """Find the item at fault: what stands before it is taken up, nothing after it."""
+    def _conflict(self, page: list[Read], error: EntityConflict) -> EntityConflict:
+        """The error with the place at which it is."""
+        named = fold(str(error.fields.get("entity_name", "")))
         for read in page:
-            try:
-                if len(page) == 1:
-                    raise error
-                await self._send([read])
-            except EntityNotFound as missing:
-                if not self._reader.foreign:
-                    raise self._invalid(read, missing) from None
-                # That server keeps relations whose ends were never made.
-                self._counts["relations_skipped"] += 1
-                self._done[1] += 1
-                self._note(f"{read.place}: {missing.detail}; the relation was passed over")
-            except EntityConflict as known:
-                fields = dict(known.fields)
-                fields["reason"] = f"{fields.get('reason', '')} ({read.place})"
-                raise EntityConflict(**fields) from None
-            except _FAULTS as fault:
-                raise self._invalid(read, fault) from None
+            one = read.value
+            name = one.from_entity if isinstance(one, Relation) else one.entity.entity_name
+            if fold(name) == named:
+                fields = {**error.fields, "reason": f"{error.fields.get('reason')} ({read.place})"}
+                return EntityConflict(**fields)
+        return error
 
-    def _invalid(self, read: Read, error: CaxtonError) -> ImportInvalid:
-        return ImportInvalid(source=self._reader.source, place=read.place, reason=error.detail)
+    def _without(self, page: list[Read], error: ImportInvalid) -> list[Read]:
+        """The page without the relation at fault.
+
+        Raises:
+            ImportInvalid: it is something else that is wrong.
+        """
+        found = _PLACE.fullmatch(str(error.fields.get("place", "")))
+        number = int(found[1]) if found is not None else len(page)
+        if number >= len(page):
+            raise error
+        read, reason = page[number], str(error.fields.get("reason", ""))
+        if not (self._reader.foreign and isinstance(read.value, Relation)):
+            raise ImportInvalid(source=self._reader.source, place=read.place, reason=reason)
+        # That server keeps relations whose ends were forgotten or never made.
+        self._counts["relations_skipped"] += 1
+        self._done[1] += 1
+        self._note(f"{read.place}: passed over, {reason}")
+        return page[:number] + page[number + 1 :]
 
     def _note(self, text: str) -> None:
         if len(self._notes) < NOTES:

@@ -33,7 +33,22 @@ BODIES: dict[str, Any] = {
     "Message": {"receiver": "Greeter", "content": "hi"},
     "CapabilityChange": {"strategy": "priority"},
     "Client": {"name": "web", "metadata": {"team": "shop"}},
+    "EntityBody": {"entity_name": "Ada", "entity_type": "person", "observations": ["wrote"]},
+    "EntityBatchBody": {"entities": [{"entity_name": "Ada", "entity_type": "person"}]},
+    "ObservationsBody": {"observations": ["wrote"]},
+    "DeleteObservationsBody": {"entity_name": "Ada", "observations": ["wrote"]},
+    "RelationBody": {"from_entity": "Ada", "to_entity": "Ada", "relation_type": "is"},
+    "DeleteRelationBody": {"from_entity": "Ada", "to_entity": "Ada", "relation_type": "is"},
+    "MergeBody": {"into": "Ada", "other": "Lady Lovelace"},
+    "MaintenanceBody": {"task": "verify"},
+    "MemoryImport": {"export_metadata": {"version": "1.0"}, "entities": []},
     "MessageBatch": {"messages": [{"capability": "x"}, {}]},
+}
+QUERIES: dict[str, str] = {
+    "DELETE /api/v1/memory/entities": "memory_scope=workspace&confirm=true",
+    "DELETE /api/v1/memory/{agent_id}": "confirm=true",
+    "GET /api/v1/memory/search": "query=who",
+    "GET /api/v1/memory/path": "from_entity=Ada&to_entity=Charles",
 }
 
 
@@ -57,9 +72,11 @@ def _check(route: Route, response: httpx2.Response) -> None:
 def _request(route: Route) -> dict[str, Any]:
     path = route.path.replace("{agent}", "Greeter").replace("{conversation}", format_id(new_id()))
     path = path.replace("{capability}", "greeter").replace("{client}", "web")
+    path = path.replace("{name}", "Ada").replace("{entity_name}", "Ada")
+    query = QUERIES.get(f"{route.method} {route.path}", "")
     return {
         "method": route.method,
-        "url": path,
+        "url": f"{path.replace('{agent_id}', 'Greeter')}?{query}",
         "json": BODIES.get(route.body),
     }
 
