@@ -53,10 +53,8 @@ Agent = Annotated[
 ScopeText = Annotated[
     str,
     msgspec.Meta(
-        min_length=1,
-        max_length=OBSERVATION_BYTES,
-        pattern=r"\S",
-        description="at most 1 MiB in UTF-8",
+        pattern=f"^({SCOPE})$",
+        description="agent (of agent_id), agent:NAME, workspace or global",
     ),
 ]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=int(EntityName.high), pattern=r"\S")]
@@ -64,7 +62,13 @@ Kind = Annotated[str, msgspec.Meta(min_length=1, max_length=int(EntityType.high)
 Verb = Annotated[str, msgspec.Meta(min_length=1, max_length=int(RelationType.high), pattern=r"\S")]
 Text = Annotated[
     str,
-    msgspec.Meta(min_length=1, max_length=OBSERVATION_BYTES, description="at most 1 MiB in UTF-8"),
+    msgspec.Meta(
+        min_length=1,
+        pattern=r"\S",
+        description="at most 1 MiB in UTF-8",
+        # Not checked by length: what is too long has a status of its own.
+        extra_json_schema={"maxLength": OBSERVATION_BYTES},
+    ),
 ]
 Texts = Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=OBSERVATIONS)]
 Ratio = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]

@@ -20,7 +20,6 @@ from caxton.api.memory_bodies import (
     DeleteRelationBody,
     EntityBatchBody,
     EntityBody,
-    EntityFields,
     MaintenanceBody,
     MergeBody,
     ObservationsBody,
@@ -217,7 +216,12 @@ async def _store_each(
     """All in one transaction; where one of them is at fault, each for itself unless ``atomic``."""
     drafts: list[EntityDraft | CaxtonError] = []
     for index, one in enumerate(body.entities):
-        drafts.append(_drafted(one, f"entities.{index}." if body.atomic else "", body.atomic))
+        try:
+            drafts.append(entity_draft(one, f"entities.{index}."))
+        except EntityTooLarge as error:
+            if body.atomic:
+                raise
+            drafts.append(error)
     good = tuple(one for one in drafts if isinstance(one, EntityDraft))
     stored: list[StoredEntity | CaxtonError] = []
     try:
@@ -230,15 +234,6 @@ async def _store_each(
         stored = [await _outcome(edge, one, asked) for one in good]
     coming = iter(stored)
     return [next(coming) if isinstance(one, EntityDraft) else one for one in drafts]
-
-
-def _drafted(body: EntityFields, prefix: str, atomic: bool) -> EntityDraft | CaxtonError:
-    try:
-        return entity_draft(body, prefix)
-    except _FAULTS as error:
-        if atomic:
-            raise
-        return error
 
 
 async def _outcome(
@@ -374,9 +369,12 @@ async def search(request: Request, edge: Edge) -> Response:
         raise ValidationError(
             field="query.query", value=query or "nothing", allowed=f"1 to {QUERY:,} characters"
         )
-    temporal = choice(request, "temporal_filter", TEMPORAL) or "current"
     start, end = _moment(request, "start_date"), _moment(request, "end_date")
-    if (start is not None or end is not None) and temporal != "date_range":
+    dated = start is not None or end is not None
+    temporal = choice(request, "temporal_filter", TEMPORAL)
+    if temporal is None:
+        temporal = "date_range" if dated else "current"
+    if dated and temporal != "date_range":
         raise ValidationError(
             field="query.temporal_filter", value=temporal, allowed="date_range with these dates"
         )

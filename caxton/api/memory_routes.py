@@ -34,7 +34,7 @@ def _one_of(options: tuple[str, ...], default: str) -> dict[str, Any]:
 
 
 _RATIO: Final = {"type": "number", "minimum": 0, "maximum": 1, "default": 0}
-_NAMES: Final = {"type": "string", "pattern": "^[^,]{1,100}(,[^,]{1,100}){0,49}$"}
+_NAMES: Final = {"type": "string", "pattern": r"^\s*[^,\s]{1,100}\s*(,\s*[^,\s]{1,100}\s*){0,49}$"}
 _FLAG: Final = {"type": "boolean", "default": False}
 _TIME: Final = {"type": "string", "format": "date-time"}
 
@@ -164,9 +164,9 @@ MEMORY_ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET", f"{_ROOT}/export", transfer.export, "Everything that is remembered, as a stream",
-        (Good(200, "The export; with `format=jsonl` JSON Lines (application/x-ndjson)",
-              "MemoryExport"),
-         ), _ANY,
+        (Good(200, "The export", "MemoryExport"),
+         Good(200, "With `format=jsonl`: a line for each item", media="application/x-ndjson")),
+        _ANY,
         (*_WHO, Parameter("format", "json, or jsonl for JSON Lines",
                           _one_of(transfer.FORMS, "json")),
          Parameter("include_embeddings", "with vectors", _FLAG)),

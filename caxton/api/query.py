@@ -143,13 +143,15 @@ def listed(request: Request, name: str, longest: int, most: int) -> tuple[str, .
     Raises:
         ValidationError: one is longer than ``longest``, or there are more than ``most``.
     """
-    given = [one.strip() for one in request.query_params.get(name, "").split(",")]
-    found = tuple(one for one in given if one)
-    if len(found) > most or any(len(one) > longest for one in found):
+    whole = request.query_params.get(name)
+    if whole is None:
+        return ()
+    found = tuple(one.strip() for one in whole.split(","))
+    if len(found) > most or not all(1 <= len(one) <= longest for one in found):
         raise ValidationError(
             field=f"query.{name}",
-            value=request.query_params.get(name),
-            allowed=f"at most {most} names of at most {longest} characters, commas between",
+            value=whole,
+            allowed=f"1 to {most} names of 1 to {longest} characters, commas between",
         )
     return found
 

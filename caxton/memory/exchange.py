@@ -209,7 +209,7 @@ class ImportReader:
             place += f", number {piece.element} of {piece.member}"
         try:
             return self._value(piece, place)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._fault(place, str(error)) from None
         except ValidationError as error:
             raise self._fault(place, error.detail) from None
@@ -261,9 +261,8 @@ class ImportReader:
                 self.envelope[piece.member] = given
         else:
             known = ", ".join(sorted(_DOCUMENT))
-            raise self._fault(
-                place, f"the member `{piece.member[:100]}` is unknown; known are {known}"
-            )
+            told = f"no member is called `{piece.member[:100]}`, but {known}"
+            raise self._fault(place, told)
 
     def _take_header(self, header: Header, place: str) -> None:
         if header.version.partition(".")[0] != VERSION.partition(".")[0]:

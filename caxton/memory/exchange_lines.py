@@ -202,7 +202,10 @@ def _scope(text: str) -> Scope:
 
 def _distinct(observations: list[Observation]) -> tuple[Observation, ...]:
     """Without those whose text came before."""
-    return tuple({one.text: one for one in reversed(observations)}.values())[::-1]
+    found: dict[str, Observation] = {}
+    for one in observations:
+        found.setdefault(one.text, one)
+    return tuple(found.values())
 
 
 def entity_read(line: EntityLine, now_ms: int, model: str) -> ImportEntity:

@@ -203,10 +203,18 @@ class _QuietEntry(FakeEntry):
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", make_app(_QuietEntry(), loopback=False))
 
 
+UNTOLD = {
+    "page_token", "memory_scope", "export_metadata", "valid_to", "entities", "start_date",
+    "end_date", "into",
+}  # fmt: skip
+
+
 @SCHEMA.parametrize()
 @settings(max_examples=40, derandomize=True, deadline=None, database=None)
 def test_generated_requests(case: schemathesis.Case) -> None:
     """Fitting and unfitting requests get documented answers, and never a fault."""
-    # A token's pattern does not tell which tokens this node gave.
-    excluded = [positive_data_acceptance] if "page_token" in case.query else []
+    # A token's pattern does not tell which tokens this node gave, nor do the schemas of the memory
+    # that `agent` needs an agent_id, which relations may be imported, what ends before its begin.
+    given = {*case.query, *(case.body if isinstance(case.body, dict) else {"entities"})}
+    excluded = [positive_data_acceptance] if UNTOLD & given else []
     case.call_and_validate(excluded_checks=excluded)
