@@ -36,8 +36,8 @@ class Entry(Protocol):
     """Largest content of a message, in bytes."""
 
     @property
-    def memory(self) -> Memory:
-        """What the node remembers, as an operator sees it."""
+    def memory(self) -> Memory | None:
+        """What the node remembers, as an operator sees it; None where it has no memory."""
         ...
 
     @property

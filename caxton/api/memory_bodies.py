@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 
 from caxton.api.edge import Edge
-from caxton.errors import AgentNotFound, EntityTooLarge, ValidationError
+from caxton.errors import AgentNotFound, EntityTooLarge, MemoryUnavailable, ValidationError
+from caxton.memory.client import Memory
 from caxton.memory.model import EntityName, EntityType, RelationType, Scope
 from caxton.memory.requests import EntityDraft, RelationDraft
 from caxton.moments import parse_time
@@ -33,6 +34,7 @@ __all__ = [
     "RelationBody",
     "check_sizes",
     "entity_draft",
+    "memory_of",
     "read_body",
     "relation_draft",
     "who",
@@ -287,6 +289,18 @@ def relation_draft(body: RelationBody) -> RelationDraft:
 
 def _when(text: str | None, field: str) -> int | None:
     return None if text is None else parse_time(text, field)
+
+
+def memory_of(edge: Edge) -> Memory:
+    """The memory of the node.
+
+    Raises:
+        MemoryUnavailable: it has none.
+    """
+    memory = edge.entry.memory
+    if memory is None:
+        raise MemoryUnavailable(backend="none", reason="`memory.enabled` is false")
+    return memory
 
 
 def who(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from caxton.api import memory_finding as finding
 from caxton.api import memory_handlers as handlers
 from caxton.api import memory_transfer as transfer
 from caxton.api.memory_bodies import SCOPE
@@ -59,7 +60,7 @@ _WALK: Final = (
     Parameter("relation_types", "only over these, commas between", _NAMES),
     Parameter("min_strength", "only over relations of at least this strength", _RATIO),
     Parameter("direction", "of relations that are walked over",
-              _one_of(handlers.DIRECTIONS, "both")),
+              _one_of(finding.DIRECTIONS, "both")),
 )  # fmt: skip
 
 MEMORY_ROUTES: tuple[Route, ...] = (
@@ -112,46 +113,46 @@ MEMORY_ROUTES: tuple[Route, ...] = (
         "DeleteObservationsBody",
     ),
     Route(
-        "GET", f"{_ROOT}/search", handlers.search, "Find what a text means or says",
+        "GET", f"{_ROOT}/search", finding.search, "Find what a text means or says",
         (Good(200, "The best first", "SearchView"),), _ANY,
-        (Parameter("query", "what to look for", {**_text(handlers.QUERY), "pattern": r"\S"},
+        (Parameter("query", "what to look for", {**_text(finding.QUERY), "pattern": r"\S"},
                    required=True),
          *_WHO, _TYPES,
          Parameter("limit", "most results", _whole(1, 100, 10)),
          Parameter("min_similarity", "least cosine of what is found", _RATIO),
          Parameter("include_relations", "with the relations of each", _FLAG),
          Parameter("temporal_filter", "what holds now, ever, or between two dates",
-                   _one_of(handlers.TEMPORAL, "current")),
+                   _one_of(finding.TEMPORAL, "current")),
          Parameter("start_date", "with date_range: what holds at some time from here", _TIME),
          Parameter("end_date", "with date_range: to here", _TIME),
          Parameter("weights", "how scores become one: vector, words, neighbours, recency, "
                    "importance; such as vector:0.5,words:0.5",
-                   {"type": "string", "pattern": f"^({handlers.WEIGHTS})$"})),
+                   {"type": "string", "pattern": f"^({finding.WEIGHTS})$"})),
     ),
     Route(
-        "POST", f"{_ROOT}/relations", handlers.relate,
+        "POST", f"{_ROOT}/relations", finding.relate,
         "Remember a relation of two known entities, or change it",
         (Good(201, "The relation, and the one of the other direction", "RelatedView"),),
         (*_BODY, *_ANY), (), "RelationBody",
     ),
     Route(
-        "DELETE", f"{_ROOT}/relations", handlers.delete_relation, "Forget a relation",
+        "DELETE", f"{_ROOT}/relations", finding.delete_relation, "Forget a relation",
         (Good(200, "How many there were", "Deleted"),), (*_BODY, *_ANY), (), "DeleteRelationBody",
     ),
     Route(
-        "GET", f"{_ROOT}/graph/{{entity_name}}", handlers.graph, "What is around an entity",
+        "GET", f"{_ROOT}/graph/{{entity_name}}", finding.graph, "What is around an entity",
         (Good(200, "Nodes and edges", "GraphView"),), _ANY,
         (Parameter("entity_name", "where to begin", _NAME.schema, "path"), *_WHO, *_WALK, _SEEN,
          Parameter("max_depth", "how far, in relations", _whole(0, 10, 3)),
          Parameter("traversal_strategy", "in which order",
-                   _one_of(handlers.STRATEGIES, "breadth_first")),
+                   _one_of(finding.STRATEGIES, "breadth_first")),
          Parameter("temporal_filter", "what holds now, or ever",
                    _one_of(("current", "all"), "current")),
          Parameter("max_nodes", "the walk ends at so many", _whole(1, 10_000, 1_000))),
         match=f"{_ROOT}/graph/{{entity_name:path}}",
     ),
     Route(
-        "GET", f"{_ROOT}/path", handlers.path, "A shortest way from one entity to another",
+        "GET", f"{_ROOT}/path", finding.path, "A shortest way from one entity to another",
         (Good(200, "Its nodes in order; `found` is false without one", "PathView"),), _ANY,
         (Parameter("from_entity", "where to begin", _NAME.schema, required=True),
          Parameter("to_entity", "where to end", _NAME.schema, required=True),

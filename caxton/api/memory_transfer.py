@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from caxton.api.edge import Edge
-from caxton.api.memory_bodies import who
+from caxton.api.memory_bodies import memory_of, who
 from caxton.api.query import choice, flag
 from caxton.errors import (
     ImportInvalid,
@@ -47,7 +47,7 @@ async def export(request: Request, edge: Edge) -> Response:
     given = request.query_params
     asked = who(edge, given.get("agent_id"), given.get("memory_scope"), "query.")
     pieces = export_pieces(
-        edge.entry.memory.of(asked["agent"]),
+        memory_of(edge).of(asked["agent"]),
         cast("Form", form),
         now_ms=now_ms(),
         memory_scope=asked["memory_scope"],
@@ -126,7 +126,7 @@ async def import_(request: Request, edge: Edge) -> Response:
 
     edge.open_stream()
     try:
-        with Importer(edge.entry.memory, reader, aim=aim) as importer:
+        with Importer(memory_of(edge), reader, aim=aim) as importer:
             _aim(importer, edge, given, "query.")
             async for part in _parts(request, edge):
                 await importer.feed(part)
@@ -144,7 +144,7 @@ def _aim(importer: Importer, edge: Edge, given: dict[str, str | None], place: st
         raise ValidationError(
             field="merge_strategy", value=strategy, allowed=", ".join(MERGE_STRATEGIES)
         )
-    importer.memory = edge.entry.memory.of(asked["agent"])
+    importer.memory = memory_of(edge).of(asked["agent"])
     importer.memory_scope = asked["memory_scope"]
     importer.merge_strategy = cast("Strategy", strategy)
 

@@ -25,6 +25,7 @@ from caxton.mcp.memory_tools import MEMORY_TOOLS, schema_of
 from caxton.mcp.memory_tools import tools as memory_tools
 from caxton.mcp.results import error_result, tool_result
 from caxton.mcp.server import Report
+from caxton.memory.client import Memory
 from caxton.memory.model import ScopeKind
 from caxton.tools.arguments import wrong_arguments
 from caxton.tools.catalog import ToolCatalog, ToolSpec
@@ -98,7 +99,7 @@ class LocalOffer:
     def _make(self) -> None:
         directory = self.parts.directory
         found = [send_tool()]
-        remembering = memory_tools() if self.parts.memory else []
+        remembering = memory_tools() if self._remembers else []
         self._specs, self._capabilities = {}, {}
         # Prompts name the memory's tools: it is others that are called otherwise.
         taken = {one.name for one in (*found, *remembering)}
@@ -139,7 +140,7 @@ class LocalOffer:
             return spec.input_schema
         if name in self._capabilities:
             return ask_schema()
-        return schema_of(name) if self.parts.memory else None
+        return schema_of(name) if self._remembers else None
 
     async def call(
         self, name: str, arguments: dict[str, Any], report: Report, request: Any
@@ -165,8 +166,9 @@ class LocalOffer:
             return await self._run_tool(spec, arguments)
         if name == "caxton_send":
             return await self._asking.send(arguments, request)
-        if self.parts.memory and name in MEMORY_TOOLS:
-            return await self._remember(name, arguments, request)
+        memory = self.parts.entry.memory
+        if self.parts.memory and memory is not None and name in MEMORY_TOOLS:
+            return await self._remember(memory, name, arguments, request)
         capability = self._capabilities.get(name)
         if capability is None:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {name[:100]}")
@@ -187,16 +189,20 @@ class LocalOffer:
         hint = NO_GRANT if spec.sandboxed and not granted else ""
         return tool_result(result, hint)
 
+    @property
+    def _remembers(self) -> bool:
+        return self.parts.memory and self.parts.entry.memory is not None
+
     async def _remember(
-        self, name: str, arguments: dict[str, Any], request: Any
+        self, memory: Memory, name: str, arguments: dict[str, Any], request: Any
     ) -> types.CallToolResult:
         """Call a memory tool: in the workspace, or as the agent that the client speaks for."""
         entry = self.parts.entry
         agent = agent_of(request)
         if not agent:
-            return await MemoryOffer(entry.memory, str(ScopeKind.WORKSPACE)).call(name, arguments)
-        memory = entry.memory.of(entry.agent_name(entry.agent_id(agent, AGENT)))
-        return await MemoryOffer(memory, None).call(name, arguments)
+            return await MemoryOffer(memory, str(ScopeKind.WORKSPACE)).call(name, arguments)
+        own = memory.of(entry.agent_name(entry.agent_id(agent, AGENT)))
+        return await MemoryOffer(own, None).call(name, arguments)
 
     # --- conversations -----------------------------------------------------------------------
 
