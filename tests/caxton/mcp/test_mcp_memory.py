@@ -46,14 +46,28 @@ async def given() -> AsyncIterator[Any]:
     await made.parts.entry.remembered.close()
 
 
+class Caller:
+    """Calls tools, each time as a client of its own: one lives within the task that opens it."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    async def call_tool(self, name: str, arguments: dict[str, Any]) -> Any:
+        async with Client(CaxtonServer(self._given)) as client:
+            return await client.call_tool(name, arguments)
+
+    async def list_tools(self) -> Any:
+        async with Client(CaxtonServer(self._given)) as client:
+            return await client.list_tools()
+
+
 @pytest.fixture
-async def mcp(given: Any) -> AsyncIterator[Client]:
+def mcp(given: Any) -> Caller:
     """A client of it."""
-    async with Client(CaxtonServer(given)) as client:
-        yield client
+    return Caller(given)
 
 
-async def _call(mcp: Client, name: str, **arguments: Any) -> Any:
+async def _call(mcp: Caller | Client, name: str, **arguments: Any) -> Any:
     """The structured result of a call that went well, which the text says too."""
     result = await mcp.call_tool(name, arguments)
     assert result.is_error is False, result.content
@@ -68,7 +82,7 @@ async def _call(mcp: Client, name: str, **arguments: Any) -> Any:
     return found
 
 
-async def test_the_tools_are_those_of_the_reference_server(mcp: Client) -> None:
+async def test_the_tools_are_those_of_the_reference_server(mcp: Caller) -> None:
     """Names, arguments, and hints: which of them only read."""
     tools = {tool.name: tool for tool in (await mcp.list_tools()).tools}
     assert set(NAMES) <= set(tools)
@@ -88,7 +102,7 @@ async def test_the_tools_are_those_of_the_reference_server(mcp: Client) -> None:
     assert tools["delete_entities"].annotations.destructive_hint is True
 
 
-async def test_a_session_as_with_the_reference_server(mcp: Client, given: Any) -> None:
+async def test_a_session_as_with_the_reference_server(mcp: Caller, given: Any) -> None:
     """Each tool, with the results that its clients know."""
     made = await _call(mcp, "create_entities", entities=[ADA, ENGINE])
     assert made == {"entities": [ADA, ENGINE]}
@@ -119,7 +133,7 @@ async def test_a_session_as_with_the_reference_server(mcp: Client, given: Any) -
     assert scopes == {WORKSPACE.key}
 
 
-async def test_what_is_known_is_kept(mcp: Client) -> None:
+async def test_what_is_known_is_kept(mcp: Caller) -> None:
     """A name again, in another case and of another type, gets what is new and is not listed."""
     await _call(mcp, "create_entities", entities=[ADA])
     again = {"name": "ADA", "entityType": "programmer", "observations": ["knew Babbage", " "]}
@@ -128,7 +142,7 @@ async def test_what_is_known_is_kept(mcp: Client) -> None:
     assert ada == {**ADA, "observations": ["wrote the first program", "knew Babbage"]}
 
 
-async def test_what_is_not_there_is_told(mcp: Client) -> None:
+async def test_what_is_not_there_is_told(mcp: Caller) -> None:
     """Writes to the unknown change nothing; forgetting it says how much was there."""
     await _call(mcp, "create_entities", entities=[ADA])
     to_nobody = {**WROTE, "to": "Nobody"}
@@ -164,7 +178,7 @@ async def test_what_is_not_there_is_told(mcp: Client) -> None:
         ("search_nodes", {"query": "x" * 10_001}),
     ],
 )
-async def test_wrong_arguments_are_told(mcp: Client, name: str, arguments: dict[str, Any]) -> None:
+async def test_wrong_arguments_are_told(mcp: Caller, name: str, arguments: dict[str, Any]) -> None:
     """In words for a model to read."""
     refused = await mcp.call_tool(name, arguments)
     assert refused.is_error is True
@@ -209,7 +223,7 @@ async def _write(given: Any, number: int, each: int) -> None:
 
 
 async def test_a_large_graph_is_cut_and_says_so(
-    mcp: Client, monkeypatch: pytest.MonkeyPatch
+    mcp: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The beginning, and words that say where the rest is found."""
     monkeypatch.setattr(memory_offer, "READ_CHARACTERS", 2_000)
