@@ -5,7 +5,8 @@ The methods are those of ``node.memory`` (``caxton.memory.client.Memory``), wait
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from caxton.api.calls import Calls
@@ -39,7 +40,7 @@ class AsyncMemoryClient(Memory):
         self,
         calls: Calls,
         run: Callable[[Steps[Any]], Awaitable[Any]],
-        stream: Callable[[Call], AsyncIterator[bytes]],
+        stream: Callable[[Call], AsyncGenerator[bytes]],
         agent: str | None = None,
     ) -> None:
         self._calls = calls
@@ -58,7 +59,7 @@ class AsyncMemoryClient(Memory):
 
     def export_file(
         self, form: Form, *, memory_scope: str | None = None, include_embeddings: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """The bytes of an export file as they arrive.
 
         Raises:
@@ -86,14 +87,15 @@ class AsyncMemoryClient(Memory):
         pieces = self.export_file(
             "jsonl", memory_scope=memory_scope, include_embeddings=include_embeddings
         )
-        async for piece in pieces:
-            for read in reader.feed(piece):
-                if isinstance(read.value, Relation):
-                    relations.append(read.value)
-                else:
-                    entities.append(read.value)
-            if len(entities) + len(relations) >= PAGE:
-                yield page()
+        async with contextlib.aclosing(pieces):
+            async for piece in pieces:
+                for read in reader.feed(piece):
+                    if isinstance(read.value, Relation):
+                        relations.append(read.value)
+                    else:
+                        entities.append(read.value)
+                if len(entities) + len(relations) >= PAGE:
+                    yield page()
         for read in reader.close():
             if isinstance(read.value, Relation):
                 relations.append(read.value)

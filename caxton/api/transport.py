@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -114,7 +114,7 @@ def stream(http: httpx2.Client, call: Call, url: str) -> Iterator[bytes]:
         raise transport_failure(error, url, call.timeout_s) from error
 
 
-async def async_stream(http: httpx2.AsyncClient, call: Call, url: str) -> AsyncIterator[bytes]:
+async def async_stream(http: httpx2.AsyncClient, call: Call, url: str) -> AsyncGenerator[bytes]:
     """What a request answers, as ``stream``."""
     import httpx2
 

@@ -95,7 +95,7 @@ def search(invocation: Invocation, /, query: str, **given: Any) -> int:
             output.value(one)
         return exit_codes.OK
     if not answer.semantic:
-        output.talk(f"words only: {answer.note or 'there is no model'}", "warn")
+        output.talk(answer.note or "words only: there is no model", "warn")
     output.items(
         answer.results, HITS, name=lambda h: h.entity.entity_name, empty="nothing was found"
     )

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, cast, get_args
 
@@ -64,11 +64,12 @@ def export(
         pieces = memory.of(agent).export_file(
             chosen, memory_scope=scope, include_embeddings=vectors
         )
-        async for piece in pieces:
-            write(piece)
-            for _ in reader.feed(piece):
-                pass
-            told(f"exporting: {reader.entities:,} entities, {reader.relations:,} relations")
+        async with aclosing(pieces):
+            async for piece in pieces:
+                write(piece)
+                for _ in reader.feed(piece):
+                    pass
+                told(f"exporting: {reader.entities:,} entities, {reader.relations:,} relations")
         for _ in reader.close():
             pass
 
