@@ -15,10 +15,11 @@ until ``retry`` seconds have passed.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Final, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
 from caxton.api.calls import Calls
 from caxton.api.drafts import Body, Fields, Reply, draft
@@ -26,10 +27,12 @@ from caxton.api.exchange import Answer, Call, Pause, Steps
 from caxton.api.following import Following
 from caxton.api.health import Health, Readiness
 from caxton.api.transport import (
+    async_stream,
     checked_url,
     client_settings,
     http_answer,
     http_request,
+    stream,
     transport_failure,
 )
 from caxton.errors import CaxtonError, NodeUnreachable
@@ -45,6 +48,9 @@ from caxton.views import (
     Event,
     NodeView,
 )
+
+if TYPE_CHECKING:
+    from caxton.memory_client import AsyncMemoryClient, MemoryClient
 
 __all__ = ["AsyncClient", "Client", "Reply", "draft"]
 
@@ -91,6 +97,13 @@ class Client:
     def close(self) -> None:
         """Close the connections. Event iterators end."""
         self._http.close()
+
+    @functools.cached_property
+    def memory(self) -> MemoryClient:
+        """What the node remembers."""
+        from caxton.memory_client import MemoryClient
+
+        return MemoryClient(self._calls, self._run, lambda c: stream(self._http, c, self.url))
 
     def _run(self, steps: Steps[R]) -> R:
         try:
@@ -286,6 +299,15 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections. Event iterators end."""
         await self._http.aclose()
+
+    @functools.cached_property
+    def memory(self) -> AsyncMemoryClient:
+        """What the node remembers."""
+        from caxton.memory_client import AsyncMemoryClient
+
+        return AsyncMemoryClient(
+            self._calls, self._run, lambda c: async_stream(self._http, c, self.url)
+        )
 
     async def _run(self, steps: Steps[R]) -> R:
         try:

@@ -47,10 +47,12 @@ __all__ = [
     "EmbeddingUnavailable",
     "EntityConflict",
     "EntityNotFound",
+    "EntityTooLarge",
     "ForeignFolder",
     "ImportInvalid",
     "InternalError",
     "InvalidState",
+    "MemoryFull",
     "MemoryUnavailable",
     "MessageTooLarge",
     "MethodNotAllowed",
@@ -737,6 +739,16 @@ class EntityConflict(RecollectionError):
     remedy = "Read it again, then write with its own type, or under another name."
 
 
+class EntityTooLarge(RecollectionError):
+    """There is more text than one entity may hold. Nothing was written."""
+
+    code = "ENTITY_TOO_LARGE"
+    status = 413
+    title = "Entity too large"
+    text = "`{field}`: {size} bytes given, at most {limit} allowed"
+    remedy = "Note less, or spread it over several entities and relate them."
+
+
 class MemoryUnavailable(RecollectionError):
     """The memory cannot answer now."""
 
@@ -746,6 +758,16 @@ class MemoryUnavailable(RecollectionError):
     text = "the memory ({backend}) cannot answer: {reason}"
     remedy = "Look at `caxton doctor` and at the settings under `memory`; agents go on without it."
     retryable = True
+
+
+class MemoryFull(RecollectionError):
+    """As many entities are remembered in the scope as may be. Nothing was written."""
+
+    code = "MEMORY_FULL"
+    status = 507
+    title = "Memory full"
+    text = "{memory_scope} holds {count} entities, at most {limit} may be there"
+    remedy = "Forget or merge some, or raise `memory.max_entities_per_agent`."
 
 
 class EmbeddingUnavailable(RecollectionError):

@@ -24,6 +24,7 @@ from caxton.errors import (
 from caxton.links.questions import Questions
 from caxton.links.submitter import Outcome, Submitter
 from caxton.links.wire import Acked, Answer, Notice, Refused, Replies, shard_of
+from caxton.memory.client import Memory
 from caxton.message import Message, Performative, decode, encode, now_ms
 from caxton.moments import format_time
 from caxton.registry_desk import RegistryDesk
@@ -156,6 +157,9 @@ class Gateway:
         """The tools of the node; kept current by its owner."""
         self.read_content: Callable[[str], bytes | None] = lambda name: None
         """Reads a large result by its hash; set by its owner."""
+        self.memory: Memory | None = None
+        """The memory of the node, on behalf of an operator; None where it has none. Set by its
+        owner."""
         self._status = status
         self._waiting: dict[bytes, asyncio.Future[Message]] = {}
 

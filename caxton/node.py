@@ -23,16 +23,19 @@ from actors import ProcessSpec, ProcessSupervisor, RestartPolicy, StartFailed
 from caxton.agents.directory import Directory
 from caxton.capability import Strategy
 from caxton.config import Config
-from caxton.errors import AddressInUse, CaxtonError, ConfigInvalid, NodeNotReady
+from caxton.errors import CaxtonError, ConfigInvalid, MemoryUnavailable, NodeNotReady
 from caxton.gateway import Gateway
 from caxton.inbound import Inbound, Submitted, WhenFull
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Query, Submit
 from caxton.mcp.policy import check_files
+from caxton.memory.client import Memory
 from caxton.message import DeliveryOptions, Message, Performative, make_message
 from caxton.processes.data_folder import DataFolder
 from caxton.processes.gateway_links import GatewayLinks
 from caxton.processes.layout import GATEWAY, TOOLS, Layout, shard_name
+from caxton.processes.listening import listen
+from caxton.processes.memory_starter import MemoryStarter
 from caxton.processes.resharding import reshard_node
 from caxton.processes.status import NodeStatus, ProcessRow
 from caxton.storage.registry import Registry
@@ -63,6 +66,7 @@ class Node:
         self._gateway: Gateway | None = None
         self._inbound: Inbound | None = None
         self._supervisor: ProcessSupervisor | None = None
+        self._memory: MemoryStarter | None = None
         self._status: NodeStatus | None = None
         self._events: list[tuple[str, str, str]] = []
 
@@ -144,22 +148,7 @@ class Node:
         return ()
 
     def _listen(self) -> socket.socket:
-        host, port = self.config.host, self.config.port
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        self._stack.callback(listener.close)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            if isinstance(error, socket.gaierror):
-                raise ConfigInvalid(
-                    field="host", value=host, allowed="an address of this machine", origin="given"
-                ) from error
-            raise AddressInUse(host=host, port=port) from error
-        listener.listen(1_024)
-        shown = f"[{host}]" if family == socket.AF_INET6 else host
-        self.url = f"http://{shown}:{listener.getsockname()[1]}"
+        listener, self.url = listen(self.config, self._stack)
         return listener
 
     # --- everything in this process ----------------------------------------------------------
@@ -218,6 +207,10 @@ class Node:
         self._stack.push_async_callback(links.close)
         links.start()
         await links.met(start_s)
+        self._memory = MemoryStarter(supervisor, layout, restart, self._event, CLIENT)
+        self._stack.push_async_callback(self._memory.close)
+        if config.memory_enabled:
+            self.gateway.memory = self._memory.memory
         if listener is not None and self._status is not None:
             from caxton.processes.gateway_main import run_gateway
 
@@ -247,6 +240,8 @@ class Node:
     def _told(self, name: str, words: tuple[Any, ...]) -> None:
         if words and words[0] == "event":
             self._event(*words[1:])
+        elif words == ("need", "memory") and self._memory is not None:
+            self._memory.need()
 
     def _event(self, kind: str, subject: str, text: str) -> None:
         """Pass an event on; those of the start wait until the gateway is there."""
@@ -297,6 +292,20 @@ class Node:
         if self._gateway is None:
             raise NodeNotReady(part="the node")
         return self._gateway
+
+    @property
+    def memory(self) -> Memory:
+        """What the node remembers; it starts with the first question.
+
+        Raises:
+            MemoryUnavailable: it is not enabled.
+        """
+        memory = self.gateway.memory
+        if memory is None:
+            raise MemoryUnavailable(
+                backend=self.config.memory_backend, reason="`memory.enabled` is false"
+            )
+        return memory
 
     def _message(
         self,

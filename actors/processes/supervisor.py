@@ -81,11 +81,23 @@ class ProcessSupervisor:
 
     # --- starting ------------------------------------------------------------------------------
 
-    async def start(self, specs: Sequence[ProcessSpec], strategy: Strategy = "one_for_one") -> None:
+    async def start(
+        self,
+        specs: Sequence[ProcessSpec],
+        strategy: Strategy = "one_for_one",
+        *,
+        stops_last: bool = False,
+    ) -> None:
         """Start a group of children and wait until each is ready.
 
         With ``one_for_one`` they start all at once. With the other strategies, which say that
         children need each other, each starts when the one before it is ready.
+
+        Args:
+            specs: the children.
+            strategy: what a failed child means for the others of the group.
+            stops_last: end it after all groups that are there, which use it, though it starts
+                after them.
 
         Raises:
             StartFailed: one was not ready in its time, or ended and may not be restarted.
@@ -97,7 +109,7 @@ class ProcessSupervisor:
                 raise ValueError(f"name: {spec.name!r} given, which is a child here already")
         tied = strategy != "one_for_one"
         group: list[Child] = []
-        self._groups.append((tied, group))
+        self._groups.insert(0 if stops_last else len(self._groups), (tied, group))
         shared = Unit(strategy, self._crashed)
         for spec in specs:
             child = Child(spec, self._title, self._clock, self)
@@ -308,7 +320,7 @@ class ProcessSupervisor:
     async def stop(self, timeout_s: float) -> bool:
         """Drain and stop every child; False when some had to be killed.
 
-        The group that was started last stops first. The children of a ``one_for_one`` group drain
+        The group that was started last stops first, unless it is to stop last. The children of a ``one_for_one`` group drain
         together, so that one that hangs takes no time from the others; those of other groups one
         by one, in reverse order. Nothing is restarted any more, and no back-off is waited for.
 

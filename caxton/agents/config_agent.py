@@ -13,11 +13,14 @@ import orjson
 
 from caxton.agents.behaviour import Context, Outgoing, ToolRunner
 from caxton.agents.definition import AgentDefinition
+from caxton.agents.memory_tools import HANDLED
 from caxton.agents.prompt import TEMPLATES, render, variables
+from caxton.agents.remembering import SECTION, Remembering
 from caxton.agents.spending import Ledger
 from caxton.agents.turn import Turn
 from caxton.errors import CaxtonError, Timeout
 from caxton.llm.provider import ChatMessage, Provider, Request, estimate_tokens
+from caxton.memory.client import Memory
 from caxton.message import Message, Performative
 from caxton.routing.deadlines import deadline_ms
 from caxton.routing.reasons import failure_content
@@ -49,6 +52,8 @@ _FIRST: Final = re.compile(
     r"[\s*_#`]*([a-z]+(?:[-_ ]proposal)?)[\s*_`]*(?:[:.,!\n–—]|$)\s*", re.IGNORECASE
 )
 
+_USES_MEMORY: Final = re.compile(r"\bmemory_context\b")
+
 ProviderSource = Callable[[str | None], Provider]
 """Gives a provider by name, or the node's default."""
 
@@ -65,6 +70,7 @@ class ConfigBehaviour:
         provider: where providers come from.
         catalog: the tools that are installed.
         runner: runs them.
+        memory: of the node; None where it has none.
         clock: seconds that only grow.
         now_ms: milliseconds since 1970.
     """
@@ -75,6 +81,7 @@ class ConfigBehaviour:
         provider: ProviderSource,
         catalog: ToolCatalog,
         runner: ToolRunner,
+        memory: Memory | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] | None = None,
@@ -86,6 +93,10 @@ class ConfigBehaviour:
         self._runner = runner
         self._ledger = Ledger(definition.name, definition.budget, clock)
         self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
+        self._memory: Remembering | None = None
+        if memory is not None and definition.memory.enabled:
+            self._memory = Remembering(definition, memory, clock)
+            self._runner = self._memory.runner(runner)
         self._turn: Turn | None = None
         self._tools: tuple[ToolSpec, ...] = ()
         self._revision = -1
@@ -98,6 +109,8 @@ class ConfigBehaviour:
             CaxtonError: a provider that its file names is not installed.
         """
         self._ready()
+        if self._memory is not None:
+            self._memory.start()
 
     def _ready(self) -> Turn:
         if self._turn is None or self._revision != self._catalog.revision:
@@ -117,6 +130,8 @@ class ConfigBehaviour:
         name, known = self.definition.name, self._missing
         self._revision = self._catalog.revision
         self._tools, self._missing = self._catalog.available(self.definition.tools)
+        if self._memory is not None:
+            self._tools = (*self._tools, *self._memory.tools(self._tools))
         for tool, reason in self._missing.items():
             if known.get(tool) != reason:
                 logger.warning("%s runs without the tool %s: %s", name, tool, reason)
@@ -155,23 +170,33 @@ class ConfigBehaviour:
         self._ledger.begin_turn(conversation, definition.conversation.max_turns)
         history = await self._history(context)
         question = message.text
+        peer = context.name_of(message.sender)
+        known = ""
+        if self._memory is not None:
+            HANDLED.set(format_id(message.message_id))
+            known = await self._memory.context(question, message, peer)
+        template = definition.user_prompt_template or TEMPLATES[message.performative]
         prompt = render(
-            definition.user_prompt_template or TEMPLATES[message.performative],
+            template,
             variables(
                 question,
-                sender=context.name_of(message.sender),
+                sender=peer,
                 agent=definition.name,
                 performative=message.performative,
                 history=[(context.name_of(one.sender), one.text) for one in history],
                 parameters=definition.parameters,
+                memory_context=known,
             ),
         )
         messages = [
             ChatMessage("assistant" if one.sender == context.agent_id else "user", one.text)
             for one in history
         ]
-        if definition.system_prompt.strip():
-            messages.insert(0, ChatMessage("system", definition.system_prompt))
+        system = definition.system_prompt
+        if known and not _USES_MEMORY.search(template):
+            system = f"{system}\n\n{SECTION}\n{known}".strip()
+        if system.strip():
+            messages.insert(0, ChatMessage("system", system))
         messages.append(ChatMessage("user", prompt))
         request = Request(
             tuple(messages),
@@ -185,6 +210,8 @@ class ConfigBehaviour:
         done = await turn.take(request, conversation)
         if done.failed:
             return (Outgoing(Performative.FAILURE, done.text.encode()),)
+        if self._memory is not None:
+            await self._memory.keep(message, peer, question, done.text)
         act, text = answer_act(message, done.text)
         return (Outgoing(act, text.encode()),)
 
@@ -205,6 +232,8 @@ class ConfigBehaviour:
     async def close(self) -> None:
         """Nothing of its own is held; providers are shared."""
         self._turn = None
+        if self._memory is not None:
+            await self._memory.close()
 
 
 def answer_act(asked: Message, text: str) -> tuple[Performative, str]:

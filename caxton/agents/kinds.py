@@ -19,6 +19,7 @@ from caxton.llm.provider import Provider, ProviderSettings, make_provider
 from caxton.tools.catalog import ToolCatalog
 
 if TYPE_CHECKING:
+    from caxton.memory.client import Memory
     from sandbox import GrantHeard, Sandbox
     from sandbox.grant_events import GrantEvent
     from sandbox.services.answerer import HostServices
@@ -39,6 +40,7 @@ class Services:
         state: where WASM agents keep what outlives them; nowhere when not given.
         on_grant: told of what WASM agents used or were refused.
         catalog: the tools that are installed; the shipped ones when not given.
+        memory: of the node; None where it has none.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class Services:
         catalog: ToolCatalog | None = None,
         state: AgentState | None = None,
         on_grant: GrantHeard = _unheard,
+        memory: Memory | None = None,
     ) -> None:
         self.config = config
         self.runner = tools
         self.state = state
+        self.memory = memory
         self._on_grant = on_grant
         self._answerer: HostServices | None = None
         self.catalog = catalog or ToolCatalog.builtin()
@@ -106,14 +110,18 @@ class Services:
 
 
 def _config(definition: AgentDefinition, _file: Path, services: Services) -> Behaviour:
-    return ConfigBehaviour(definition, services.provider, services.catalog, services.runner)
+    return ConfigBehaviour(
+        definition, services.provider, services.catalog, services.runner, services.memory
+    )
 
 
-def _python(definition: AgentDefinition, file: Path, _services: Services) -> Behaviour:
+def _python(definition: AgentDefinition, file: Path, services: Services) -> Behaviour:
     from caxton.agents.python_agent import PythonBehaviour, load_class
 
     factory, module = load_class(definition.python or "", file.parent, file.name)
-    return PythonBehaviour(definition, factory, module)
+    memory = services.memory if definition.memory.enabled else None
+    own = memory.of(definition.name) if memory is not None else None
+    return PythonBehaviour(definition, factory, module, own)
 
 
 def _wasm(definition: AgentDefinition, file: Path, services: Services) -> Behaviour:

@@ -31,6 +31,7 @@ import orjson
 from caxton.agents.behaviour import Context, Outgoing
 from caxton.agents.definition import AgentDefinition
 from caxton.errors import AgentFileInvalid, Timeout
+from caxton.memory.client import Memory
 from caxton.message import Message, Performative, parse_performative
 
 __all__ = ["Agent", "PythonBehaviour", "Reply", "load_class"]
@@ -60,6 +61,9 @@ class Agent(abc.ABC):
 
     definition: AgentDefinition
     """What the agent file says; set before ``on_start``."""
+    memory: Memory | None = None
+    """What the agent remembers, within the scope of its file; set before ``on_start``. None where
+    the file does not enable it, or the node has none. See ``caxton.memory.client.Memory``."""
 
     @abc.abstractmethod
     def handle(self, message: Message, context: Context) -> Handled | Awaitable[Handled]:
@@ -84,16 +88,22 @@ class PythonBehaviour:
         definition: what its file says.
         factory: the agent's class.
         module: the name under which its module was loaded for it alone.
+        memory: on behalf of the agent; None where it has none.
     """
 
     def __init__(
-        self, definition: AgentDefinition, factory: type[Any], module: str | None = None
+        self,
+        definition: AgentDefinition,
+        factory: type[Any],
+        module: str | None = None,
+        memory: Memory | None = None,
     ) -> None:
         limits = definition.limits
         self.concurrency = limits.concurrency or 1
         self.definition = definition
         self._factory = factory
         self._module = module
+        self._memory = memory
         self._timeout_ms = limits.response_timeout_ms or RESPONSE_TIMEOUT_MS
         self._agent: Any = None
         self._handle: Any = self._not_started
@@ -104,6 +114,8 @@ class PythonBehaviour:
             return
         agent = self._factory()
         agent.definition = self.definition
+        if self._memory is not None:
+            agent.memory = self._memory
         started = agent.on_start() if hasattr(agent, "on_start") else None
         if inspect.isawaitable(started):
             await self._timely(started, "start")

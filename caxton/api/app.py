@@ -9,7 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.routing import Route as HttpRoute
+from starlette.types import Scope
 
 from caxton.api.edge import Edge, Limits
 from caxton.api.entry import Entry
@@ -52,8 +54,9 @@ def make_app(
     """
     edge = Edge(entry, limits, loopback=loopback, tracing=tracing, options=options, metrics=metrics)
     edge.openapi = document_bytes()
+    kind = _named_kind()
     routes = [
-        HttpRoute(path, _endpoint(rows, edge), methods=list(rows))
+        (kind if ":path}" in path else HttpRoute)(path, _endpoint(rows, edge), methods=list(rows))
         for path, rows in _by_path().items()
     ]
     if mcp is not None:
@@ -70,11 +73,38 @@ def make_app(
     return app
 
 
+def _named_kind() -> type[HttpRoute]:
+    """A route with a name that may hold slashes, which a client sends as ``%2F``.
+
+    A slash that is sent as it is before the last step of another route belongs to that route.
+    """
+    below = [
+        (begin.encode(), end.encode())
+        for begin, _, end in (
+            (path.partition("{")[0], "", path.rpartition("}")[2])
+            for path in _by_path()
+            if ":path}" in path
+        )
+        if end
+    ]
+
+    class Named(HttpRoute):
+        def matches(self, scope: Scope) -> tuple[Match, Scope]:
+            raw = scope.get("raw_path") or scope["path"].encode()
+            found = [end for begin, end in below if raw.startswith(begin) and raw.endswith(end)]
+            mine = self.path.rpartition("}")[2].encode()
+            if (mine and mine not in found) or (not mine and found):
+                return Match.NONE, {}
+            return super().matches(scope)
+
+    return Named
+
+
 def _by_path() -> dict[str, dict[str, Route]]:
     """The rows of each path by method: together, so that its ``Allow`` names them all."""
     found: dict[str, dict[str, Route]] = {}
     for route in ROUTES:
-        found.setdefault(route.path, {})[route.method] = route
+        found.setdefault(route.match or route.path, {})[route.method] = route
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from caxton.api.registry_entry import RegistryEntry
 from caxton.errors import CaxtonError
@@ -21,6 +21,9 @@ from caxton.views import (
     ToolView,
 )
 
+if TYPE_CHECKING:
+    from caxton.memory.client import Memory
+
 __all__ = ["Entry"]
 
 
@@ -31,6 +34,11 @@ class Entry(Protocol):
     """Sender of messages that name none."""
     max_content: int
     """Largest content of a message, in bytes."""
+
+    @property
+    def memory(self) -> Memory | None:
+        """What the node remembers, as an operator sees it; None where it has no memory."""
+        ...
 
     @property
     def registry(self) -> RegistryEntry:

@@ -63,7 +63,7 @@ def _parameter(one: Parameter) -> dict[str, Any]:
     return {
         "name": one.name,
         "in": one.where,
-        "required": one.where == "path",
+        "required": one.required or one.where == "path",
         "description": one.description,
         "schema": one.schema,
     }

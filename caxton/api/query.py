@@ -22,9 +22,12 @@ __all__ = [
     "check_query",
     "choice",
     "event_types",
+    "flag",
+    "listed",
     "number",
     "page_size",
     "page_token",
+    "ratio",
     "read_token",
     "wait_ms",
 ]
@@ -88,18 +91,69 @@ def page_size(request: Request) -> int:
     return number(request, "page_size", DEFAULT_PAGE, MAX_PAGE)
 
 
-def number(request: Request, name: str, default: int, most: int) -> int:
-    """A query parameter that is a number from 1.
+def number(request: Request, name: str, default: int, most: int, least: int = 1) -> int:
+    """A query parameter that is a whole number.
 
     Raises:
-        ValidationError: it is none, or more than ``most``.
+        ValidationError: it is none, less than ``least`` or more than ``most``.
     """
     given = request.query_params.get(name)
     if given is None:
         return default
-    if re.fullmatch(r"[1-9][0-9]{0,18}", given) is None or int(given) > most:
-        raise ValidationError(field=f"query.{name}", value=given, allowed=f"1 to {most:,}")
+    if re.fullmatch(r"0|[1-9][0-9]{0,18}", given) is None or not least <= int(given) <= most:
+        raise ValidationError(field=f"query.{name}", value=given, allowed=f"{least} to {most:,}")
     return int(given)
+
+
+def ratio(request: Request, name: str, default: float) -> float:
+    """A query parameter that is a number from 0 to 1.
+
+    Raises:
+        ValidationError: it is not.
+    """
+    given = request.query_params.get(name)
+    if given is None:
+        return default
+    try:
+        value = float(given) if given.isascii() else -1.0
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise ValidationError(field=f"query.{name}", value=given, allowed="0 to 1")
+    return value
+
+
+def flag(request: Request, name: str, *, default: bool) -> bool:
+    """A query parameter that is ``true`` or ``false``.
+
+    Raises:
+        ValidationError: it is neither.
+    """
+    given = request.query_params.get(name)
+    if given is None:
+        return default
+    if given not in ("true", "false"):
+        raise ValidationError(field=f"query.{name}", value=given, allowed="true or false")
+    return given == "true"
+
+
+def listed(request: Request, name: str, longest: int, most: int) -> tuple[str, ...]:
+    """A query parameter that is names with commas between.
+
+    Raises:
+        ValidationError: one is longer than ``longest``, or there are more than ``most``.
+    """
+    whole = request.query_params.get(name)
+    if whole is None:
+        return ()
+    found = tuple(one.strip() for one in whole.split(","))
+    if len(found) > most or not all(1 <= len(one) <= longest for one in found):
+        raise ValidationError(
+            field=f"query.{name}",
+            value=whole,
+            allowed=f"1 to {most} names of 1 to {longest} characters, commas between",
+        )
+    return found
 
 
 def page_token(key: str) -> str:

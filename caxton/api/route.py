@@ -25,6 +25,8 @@ class Parameter:
     schema: dict[str, Any]
     where: str = "query"
     """``query``, ``path`` or ``header``."""
+    required: bool = False
+    """Besides those in the path, which always are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     body: str = ""
     """Name of the request body's component."""
+    match: str = ""
+    """The path as requests are matched with it, where a parameter may hold slashes."""
     query: frozenset[str] = field(init=False)
     """Names of the query parameters."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from caxton.api import handlers
 from caxton.api.events import LAST_EVENT_ID
+from caxton.api.memory_routes import MEMORY_ROUTES
 from caxton.api.query import DEFAULT_PAGE, EVENT_TYPES, MAX_PAGE, WAIT
 from caxton.api.registry_routes import REGISTRY_ROUTES
 from caxton.api.route import Good, Parameter, Route
@@ -127,6 +128,7 @@ ROUTES: tuple[Route, ...] = (
                    _exact(f"({LAST_EVENT_ID})?"), "header")),
     ),
     *REGISTRY_ROUTES,
+    *MEMORY_ROUTES,
     Route("GET", "/health", handlers.health, "Whether the process lives", (_LIVE,)),
     Route("GET", "/livez", handlers.health, "Whether the process lives", (_LIVE,)),
     Route("GET", "/ready", handlers.ready, "Whether the node takes messages", _READY),

@@ -12,6 +12,7 @@ import msgspec
 
 from caxton.api.bodies import MAX_BATCH
 from caxton.api.health import Health, Readiness
+from caxton.api.memory_schemas import MEMORY_BODIES, MEMORY_TYPES
 from caxton.api.registry_schemas import REGISTRY_BODIES, REGISTRY_TYPES
 from caxton.capability import CAPABILITY_ADDRESS
 from caxton.message import Performative
@@ -254,7 +255,7 @@ def components() -> dict[str, Any]:
     types = [
         Ack, AgentPage, AgentView, ConversationDetail, ConversationPage, ConversationView,
         DeadLetterDetail, DeadLetterPage, DeadLetterView, Event,
-        Health, NodeView, Readiness, *REGISTRY_TYPES,
+        Health, NodeView, Readiness, *REGISTRY_TYPES, *MEMORY_TYPES,
     ]  # fmt: skip
     _, found = msgspec.json.schema_components(types, ref_template=_TEMPLATE)
     refused = {
@@ -265,6 +266,7 @@ def components() -> dict[str, Any]:
     return {
         **found,
         **REGISTRY_BODIES,
+        **MEMORY_BODIES,
         "Message": _message(),
         "Reply": _reply(),
         "Problem": _problem(),

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from caxton.api.exchange import Answer, Call
+from caxton.api.exchange import Answer, Call, error_of
 from caxton.errors import CaxtonError, NodeUnreachable, Timeout, ValidationError
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["checked_url", "client_settings", "http_answer", "http_request", "transport_failure"]
+__all__ = [
+    "async_stream",
+    "checked_url",
+    "client_settings",
+    "http_answer",
+    "http_request",
+    "stream",
+    "transport_failure",
+]
 
 CONNECT_S: Final = 5.0
 IDLE_S: Final = 30.0
@@ -84,3 +93,37 @@ def transport_failure(error: Exception, url: str, timeout_s: float) -> CaxtonErr
     connected = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
     reason = str(error) or type(error).__name__
     return NodeUnreachable(url=url, reason=reason, connected=connected)
+
+
+def stream(http: httpx2.Client, call: Call, url: str) -> Iterator[bytes]:
+    """What a request answers, as it arrives.
+
+    Raises:
+        CaxtonError: the node refused it.
+        NodeUnreachable: the connection broke; what came so far is not all.
+    """
+    import httpx2
+
+    try:
+        with http.stream(call.method, call.path, **http_request(call)) as response:
+            if response.status_code != 200:
+                response.read()
+                raise error_of(http_answer(response), url)
+            yield from response.iter_bytes()
+    except httpx2.RequestError as error:
+        raise transport_failure(error, url, call.timeout_s) from error
+
+
+async def async_stream(http: httpx2.AsyncClient, call: Call, url: str) -> AsyncGenerator[bytes]:
+    """What a request answers, as ``stream``."""
+    import httpx2
+
+    try:
+        async with http.stream(call.method, call.path, **http_request(call)) as response:
+            if response.status_code != 200:
+                await response.aread()
+                raise error_of(http_answer(response), url)
+            async for piece in response.aiter_bytes():
+                yield piece
+    except httpx2.RequestError as error:
+        raise transport_failure(error, url, call.timeout_s) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from caxton.api.drafts import Fields
 from caxton.client import AsyncClient, Reply
@@ -21,6 +21,9 @@ from caxton.views import (
     Event,
     NodeView,
 )
+
+if TYPE_CHECKING:
+    from caxton.memory_client import AsyncMemoryClient
 
 __all__ = ["NodeClient"]
 
@@ -127,6 +130,12 @@ class NodeClient:
     def registry(self, ask: Callable[[AsyncRegistryClient], Awaitable[T]]) -> T:
         """What ``ask`` gets of the node's registry."""
         return self._run(ask(self._client.registry))
+
+    def memory(
+        self, ask: Callable[[AsyncMemoryClient], Awaitable[T]], timeout_s: float | None = None
+    ) -> T:
+        """What ``ask`` gets of the node's memory, within ``timeout_s`` seconds."""
+        return self._run(ask(self._client.memory), timeout_s)
 
     def node(self) -> NodeView:
         """The node at one glance."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import Final
 
 from caxton.cli.command_row import CommandRow
+from caxton.cli.memory_rows import MEMORY_COMMANDS
 from caxton.cli.tool_rows import TOOL_COMMANDS
 
 __all__ = ["COMMANDS", "GROUPS", "SECTIONS", "CommandRow", "find", "nearest"]
 
 
-SECTIONS: Final = ("Run a node", "Talk", "Look", "Make tools", "Check and configure")
+SECTIONS: Final = (
+    "Run a node", "Talk", "Look", "Remember", "Make tools", "Check and configure",
+)  # fmt: skip
 
 COMMANDS: Final = (
     CommandRow(
@@ -353,6 +356,7 @@ COMMANDS: Final = (
         True,
         ("caxton completion bash > ~/.local/share/bash-completion/completions/caxton",),
     ),
+    *MEMORY_COMMANDS,
     *TOOL_COMMANDS,
     CommandRow(
         ("tool", "conformance"),
@@ -386,6 +390,7 @@ GROUPS: Final = {
     "client": "Client identities: list, register, remove.",
     "conversation": "Conversations: list and read.",
     "dead-letter": "Dead letters: list, read, try again, discard.",
+    "memory": "What agents remember: search, show, add, relate, export, import.",
     "mcp": "The Model Context Protocol: list servers and tools, serve.",
     "message": "Messages: send.",
     "audit": "The audit trail: read, verify.",

@@ -71,5 +71,17 @@ RULES: tuple[Rule, ...] = (
         lambda c: c.breaker_timeout_ms >= _least_ms(c),
         "a breaker must not let a probe through before its messages come again",
     ),
+    Rule(
+        "memory.url",
+        lambda c: f"the URL of a server, which memory.backend ({c.memory_backend}) needs",
+        lambda c: c.memory_backend == "embedded" or bool(c.memory_url),
+        "a memory on a server needs to know which",
+    ),
+    Rule(
+        "memory.words_weight",
+        lambda c: "above 0 when memory.vector_weight is 0",
+        lambda c: c.memory_vector_weight > 0 or c.memory_words_weight > 0,
+        "a search looks for meaning, words, or both",
+    ),
 )
 """Every rule; a configuration that breaks one is refused as a whole."""

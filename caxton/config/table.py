@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from caxton.capability import Strategy
+from caxton.config.memory_rows import MEMORY_ROWS
 from caxton.config.profiles import PROFILES
 from caxton.config.setting import Setting, choice, databases, flag, path, row, secret, text
 from caxton.types import (
@@ -206,6 +207,7 @@ SETTINGS: tuple[Setting, ...] = (
         text,
         "sandboxed, all, none, or names with commas between (`server__*` for all of a server)",
     ),
+    row("mcp.memory", "Whether memory tools are offered at `/mcp`.", flag, "true or false"),
     row(
         "mcp.permissions",
         "YAML file with what tools may reach when called at `/mcp`; empty for nothing.",
@@ -252,6 +254,7 @@ SETTINGS: tuple[Setting, ...] = (
         path,
         "a path",
     ),
+    *MEMORY_ROWS,
     row(
         "llm.provider",
         "Language-model provider: `auto` takes openai when a key or base URL is set, else rules.",

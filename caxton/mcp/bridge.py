@@ -24,6 +24,7 @@ from mcp.shared.exceptions import MCPError
 from caxton import __version__
 from caxton.errors import CaxtonError, NodeUnreachable, NotAuthenticated, NotAuthorized
 from caxton.mcp.connecting import bounded_http
+from caxton.mcp.memory_offer import AGENT
 from caxton.mcp.results import error_result
 from caxton.mcp.server import CaxtonServer, Report
 
@@ -125,19 +126,20 @@ class RemoteOffer:
         return await self._reach(self._client.read_resource(uri))
 
 
-async def serve_stdio(url: str, token: str = "") -> None:
+async def serve_stdio(url: str, token: str = "", agent: str = "") -> None:
     """Serve on standard input and output until the input ends.
 
     Args:
         url: of the node.
         token: for its ``/mcp``; empty for none.
+        agent: in whose memory is read and written; empty for that of the workspace.
 
     Raises:
         NodeUnreachable: nobody answers there.
         NotAuthenticated: the node asks for another token.
         NotAuthorized: the node does not serve MCP clients from here.
     """
-    async with _connected(url, token) as client:
+    async with _connected(url, token, agent) as client:
         server = CaxtonServer(RemoteOffer(url, client))
         following = asyncio.get_running_loop().create_task(_follow(client, server))
         try:
@@ -150,8 +152,10 @@ async def serve_stdio(url: str, token: str = "") -> None:
 
 
 @contextlib.asynccontextmanager
-async def _connected(url: str, token: str) -> AsyncIterator[Client]:
+async def _connected(url: str, token: str, agent: str) -> AsyncIterator[Client]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if agent:
+        headers[AGENT] = agent
     async with bounded_http(headers) as http:
         await _look(http, url)
         transport = streamable_http_client(f"{url}/mcp", http_client=http)

@@ -51,6 +51,7 @@ class McpSettings:
     hosts: frozenset[str] = frozenset()
     """Names that a request may give as its host besides addresses and this machine's own."""
     tools: str = "sandboxed"
+    memory: bool = True
     permissions: Permissions = field(default_factory=Permissions)
     timeout_ms: int = 120_000
 
@@ -69,6 +70,7 @@ class McpSettings:
             token=token.reveal() if isinstance(token, Secret) else token,
             hosts=frozenset(names | own | _LOCAL),
             tools=config.mcp_tools,
+            memory=config.mcp_memory,
             permissions=read_policy(config),
             timeout_ms=config.mcp_timeout_ms,
         )

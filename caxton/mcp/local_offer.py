@@ -1,4 +1,4 @@
-"""What a node offers to MCP clients: its tools, its agents by capability, its conversations."""
+"""What a node offers to MCP clients: tools, agents by capability, the memory, conversations."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ from caxton.api.entry import Entry
 from caxton.errors import CaxtonError, ConversationNotFound, ValidationError
 from caxton.mcp.asking import Asking, ask_schema, ask_tool, send_tool
 from caxton.mcp.foreign_tools import tool_name
+from caxton.mcp.memory_offer import AGENT, MemoryOffer, agent_of
+from caxton.mcp.memory_tools import MEMORY_TOOLS, schema_of
+from caxton.mcp.memory_tools import tools as memory_tools
 from caxton.mcp.results import error_result, tool_result
 from caxton.mcp.server import Report
+from caxton.memory.client import Memory
+from caxton.memory.model import ScopeKind
 from caxton.tools.arguments import wrong_arguments
 from caxton.tools.catalog import ToolCatalog, ToolSpec
 from caxton.types import parse_id
@@ -57,6 +62,8 @@ class Parts:
     """``sandboxed``, ``all``, ``none``, or names with commas between."""
     permissions: Permissions = field(default_factory=Permissions)
     timeout_ms: int = 120_000
+    memory: bool = True
+    """Whether the memory tools are offered."""
 
 
 class LocalOffer:
@@ -92,8 +99,10 @@ class LocalOffer:
     def _make(self) -> None:
         directory = self.parts.directory
         found = [send_tool()]
+        remembering = memory_tools() if self._remembers else []
         self._specs, self._capabilities = {}, {}
-        taken = {found[0].name}
+        # Prompts name the memory's tools: it is others that are called otherwise.
+        taken = {one.name for one in (*found, *remembering)}
         for spec in self._offered():
             name = tool_name("", spec.name, taken)
             taken.add(name)
@@ -106,7 +115,7 @@ class LocalOffer:
                 taken.add(name)
                 self._capabilities[name] = capability
                 found.append(ask_tool(name, capability, records))
-        self._tools = tuple(found)
+        self._tools = (*found, *remembering)
 
     def _offered(self) -> tuple[ToolSpec, ...]:
         catalog, given = self.parts.catalog, self.parts.offered.strip()
@@ -129,7 +138,9 @@ class LocalOffer:
         spec = self._specs.get(name)
         if spec is not None:
             return spec.input_schema
-        return ask_schema() if name in self._capabilities else None
+        if name in self._capabilities:
+            return ask_schema()
+        return schema_of(name) if self._remembers else None
 
     async def call(
         self, name: str, arguments: dict[str, Any], report: Report, request: Any
@@ -155,6 +166,9 @@ class LocalOffer:
             return await self._run_tool(spec, arguments)
         if name == "caxton_send":
             return await self._asking.send(arguments, request)
+        memory = self.parts.entry.memory
+        if self.parts.memory and memory is not None and name in MEMORY_TOOLS:
+            return await self._remember(memory, name, arguments, request)
         capability = self._capabilities.get(name)
         if capability is None:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {name[:100]}")
@@ -174,6 +188,21 @@ class LocalOffer:
         )
         hint = NO_GRANT if spec.sandboxed and not granted else ""
         return tool_result(result, hint)
+
+    @property
+    def _remembers(self) -> bool:
+        return self.parts.memory and self.parts.entry.memory is not None
+
+    async def _remember(
+        self, memory: Memory, name: str, arguments: dict[str, Any], request: Any
+    ) -> types.CallToolResult:
+        """Call a memory tool: in the workspace, or as the agent that the client speaks for."""
+        entry = self.parts.entry
+        agent = agent_of(request)
+        if not agent:
+            return await MemoryOffer(memory, str(ScopeKind.WORKSPACE)).call(name, arguments)
+        own = memory.of(entry.agent_name(entry.agent_id(agent, AGENT)))
+        return await MemoryOffer(own, None).call(name, arguments)
 
     # --- conversations -----------------------------------------------------------------------
 

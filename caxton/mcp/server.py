@@ -36,8 +36,9 @@ TELL_S: Final = 5.0
 INSTRUCTIONS: Final = (
     "Caxton runs agents. Tools whose names begin with `ask_` have an agent with that capability "
     "answer; give the `conversation_id` of an answer back to go on with the same conversation. "
-    "`caxton_send` talks to one agent by name. The other tools run in a sandbox and reach nothing "
-    "that the node's operator has not granted."
+    "`caxton_send` talks to one agent by name. `create_entities`, `search_nodes` and the like "
+    "remember and find what agents and clients share. The other tools run in a sandbox and reach "
+    "nothing that the node's operator has not granted."
 )
 
 Context = ServerRequestContext[Any, Any]

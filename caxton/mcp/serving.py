@@ -43,7 +43,7 @@ class Serving:
         self._offer = LocalOffer(
             Parts(
                 edge.entry, tools.directory, tools.catalog, tools.runner,
-                settings.tools, settings.permissions, settings.timeout_ms,
+                settings.tools, settings.permissions, settings.timeout_ms, settings.memory,
             )
         )  # fmt: skip
         self._server = CaxtonServer(self._offer)

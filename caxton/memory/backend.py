@@ -8,11 +8,9 @@ only writer, one process of it for each node.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from caxton.memory.model import Entity, EntityKey, Relation, RelationKey, Scope
 
@@ -37,7 +35,14 @@ __all__ = [
     "Vectors",
 ]
 
-Vectors: TypeAlias = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors: TypeAlias = NDArray[np.float32]
+else:
+    # Who only asks, such as the command line, does without numpy.
+    Vectors = Any
 """``[parts, dimension]``, each of length 1: an entity has one vector for each part of its text."""
 Direction = Literal["out", "in", "both"]
 
@@ -55,12 +60,16 @@ class PutEntity(msgspec.Struct, frozen=True):
     """Write an entity as it is given.
 
     ``vectors`` of None keeps those that are there when the entity is known, and leaves it without
-    when not: it is found by words only until it is embedded.
+    when not: it is found by words only until it is embedded. An array of no vectors takes away
+    those that are there, for they are of an older text.
     """
 
     entity: Entity
     """Its ``version`` is one more than that of the entity that is there; 1 for a new one."""
     vectors: Vectors | None = None
+    restored: bool = False
+    """Any ``version`` not below the one that is there is right: it was exported, or only its
+    vectors are new."""
 
 
 class DeleteEntity(msgspec.Struct, frozen=True):
@@ -74,6 +83,8 @@ class PutRelation(msgspec.Struct, frozen=True):
 
     relation: Relation
     """Its ``version`` as in ``PutEntity``."""
+    restored: bool = False
+    """As in ``PutEntity``."""
 
 
 class DeleteRelation(msgspec.Struct, frozen=True):

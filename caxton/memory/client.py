@@ -101,6 +101,7 @@ class Memory:
 
     async def store(
         self,
+        /,
         entity_name: str,
         entity_type: str,
         observations: Sequence[str] = (),
@@ -148,6 +149,7 @@ class Memory:
 
     async def relate(
         self,
+        /,
         from_entity: str,
         relation_type: str,
         to_entity: str,
@@ -165,7 +167,7 @@ class Memory:
         return cast("Related", await self.ask(request))
 
     async def search(
-        self, query: str, limit: int = 10, *, memory_scope: str | None = None, **fields: Any
+        self, /, query: str, limit: int = 10, *, memory_scope: str | None = None, **fields: Any
     ) -> SearchAnswer:
         """Find what a text means or says. ``fields`` are those of ``Search``."""
         request = Search(query=query, limit=limit, memory_scope=memory_scope, **fields)
@@ -177,14 +179,14 @@ class Memory:
         return cast("Opened", await self.ask(request))
 
     async def graph(
-        self, entity_name: str, *, memory_scope: str | None = None, **fields: Any
+        self, /, entity_name: str, *, memory_scope: str | None = None, **fields: Any
     ) -> GraphAnswer:
         """What is around an entity. ``fields`` are those of ``WalkGraph``."""
         request = WalkGraph(entity_name=entity_name, memory_scope=memory_scope, **fields)
         return cast("GraphAnswer", await self.ask(request))
 
     async def path(
-        self, from_entity: str, to_entity: str, *, memory_scope: str | None = None, **fields: Any
+        self, /, from_entity: str, to_entity: str, *, memory_scope: str | None = None, **fields: Any
     ) -> GraphAnswer:
         """A shortest way from one entity to another; without nodes when there is none."""
         request = FindPath(

@@ -85,6 +85,8 @@ class EntityDraft(msgspec.Struct, frozen=True):
     importance: float | None = None
     source: str = ""
     """Id of the message that the observations come from."""
+    once: bool = False
+    """Note nothing when there is something of this ``source`` already: the message came again."""
 
 
 class RelationDraft(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.observe.logs import start_logging
 from caxton.processes.gateway_links import GatewayLinks
 from caxton.processes.layout import GATEWAY, Layout
+from caxton.processes.memory_link import MemoryLink
 from caxton.processes.status import NodeStatus
 from caxton.processes.tool_link import ToolLink
 from caxton.processes.tuning import tune
@@ -46,6 +47,9 @@ async def run_gateway(
 
     tools = ToolLink(layout, layout.identity(GATEWAY), catalog, on_servers)
     tools.on_usage = on_usage
+    memory = MemoryLink(layout, GATEWAY, lambda: control.tell("need", "memory"))
+    if config.memory_enabled:
+        gateway.memory = memory.memory
     content = ContentReader(config.data / "content", map_bytes=config.storage_map_bytes)
     gateway.read_content = content.get
 
@@ -76,6 +80,7 @@ async def run_gateway(
     server.should_exit = True
     await asyncio.wait([serving], timeout=timeout_s)
     await tools.close()
+    await memory.close()
     content.close()
     await links.close()
     await asyncio.to_thread(tracing.close, TRACES_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caxton.agents.directory import Directory
 from caxton.agents.keeper import Keeper
@@ -14,10 +14,13 @@ from caxton.errors import InternalError
 from caxton.gateway import Gateway
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Answer, Query, Submit
+from caxton.memory.client import Memory
+from caxton.memory.requests import Request
 from caxton.message import Message
 from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.observe.message_log import make_message_log
 from caxton.processes.layout import Layout
+from caxton.processes.memory_agents import MemoryAgents
 from caxton.processes.peers import answer
 from caxton.processes.shard_main import make_loader, make_registrar
 from caxton.processes.status import NodeStatus
@@ -27,6 +30,9 @@ from caxton.routing.submission import Submission
 from caxton.shard import Shard
 from caxton.storage.registry import AgentRecord, Registry
 from caxton.tools.grant_audit import AuditQueue, GrantAudit
+
+if TYPE_CHECKING:
+    from caxton.memory.host import MemoryHost
 
 __all__ = ["Inside"]
 
@@ -68,6 +74,11 @@ class Inside:
         config = layout.config
         directory.follow(registry)
         self._config = config
+        self._event = event
+        self._registry = registry
+        self._memory: MemoryHost | None = None
+        self.memory = Memory(self._ask_memory) if config.memory_enabled else None
+        """What the node remembers; opened by the first question."""
         self.tools = ToolService(config, event)
         self._records = AuditQueue(self._ask_keeper)
         self._grants = GrantAudit(self._records)
@@ -78,6 +89,7 @@ class Inside:
             catalog=self.tools.catalog,
             state=self.tools.state,
             on_grant=self._grants,
+            memory=self.memory,
         )
         others = _NoOthers()
         self._shard = Shard(
@@ -101,6 +113,14 @@ class Inside:
     async def _ask_keeper(self, name: str, arguments: dict[str, Any]) -> Any:
         return await self._shard.ask_keeper(name, arguments)
 
+    async def _ask_memory(self, request: Request) -> Any:
+        if self._memory is None:
+            from caxton.memory.host import MemoryHost
+
+            self._memory = MemoryHost(self._config, MemoryAgents(self._registry), self._event)
+            self._memory.start()
+        return await self._memory.answer(request)
+
     def _changed(self, records: list[AgentRecord]) -> None:
         self._shard.registry_changed(records)
 
@@ -117,6 +137,7 @@ class Inside:
         """Have the gateway know the tools, and the node's status their servers."""
         gateway.catalog = self.tools.catalog
         gateway.read_content = self.tools.content
+        gateway.memory = self.memory
         if status is not None:
             status.tools_now = self.tools.usage
 
@@ -166,6 +187,8 @@ class Inside:
         await self._shard.stop(timeout_s)
         await self._services.close()
         await self.tools.close()
+        if self._memory is not None:
+            await self._memory.close(timeout_s)
         self._grants.close()
         await self._records.close()
         await asyncio.to_thread(self._shard.tracing.close, TRACES_S)

@@ -9,10 +9,11 @@ import msgspec
 from actors import Identity
 from caxton.config import Config
 
-__all__ = ["GATEWAY", "TOOLS", "Layout", "shard_name"]
+__all__ = ["GATEWAY", "MEMORY", "TOOLS", "Layout", "shard_name"]
 
 GATEWAY = "gateway"
 TOOLS = "tools"
+MEMORY = "memory"
 
 
 def shard_name(number: int) -> str:

@@ -24,6 +24,7 @@ from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.observe.logs import start_logging
 from caxton.observe.message_log import make_message_log
 from caxton.processes.layout import Layout, shard_name
+from caxton.processes.memory_link import MemoryLink
 from caxton.processes.peers import Peers
 from caxton.processes.tool_link import ToolLink
 from caxton.processes.tuning import tune
@@ -93,8 +94,14 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
 
     records = AuditQueue(ask_keeper)
     grants = GrantAudit(records)
+    memory = MemoryLink(layout, shard_name(number), lambda: control.tell("need", "memory"))
     services = Services(
-        config=config, tools=tools.runner, catalog=catalog, state=state, on_grant=grants
+        config=config,
+        tools=tools.runner,
+        catalog=catalog,
+        state=state,
+        on_grant=grants,
+        memory=memory.memory if config.memory_enabled else None,
     )
     shard = Shard(
         config,
@@ -146,6 +153,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
     await records.close()
     state.close()
     await tools.close()
+    await memory.close()
     await peers.close()
     await asyncio.to_thread(shard.tracing.close, TRACES_S)
     registry.close()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from fake_memory import FakeMemory
 
 from caxton.capability import Strategy
 from caxton.errors import (
@@ -184,6 +185,8 @@ class FakeEntry:
     def __init__(self, *, max_content: int = 10_000) -> None:
         self.identity = named_id(SPACE, "client:local")
         self.registry = FakeRegistry(self)
+        self.remembered = FakeMemory(self._check)
+        self.memory = self.remembered.memory
         self.max_content = max_content
         self.views = [
             agent_view("Analyst", capabilities=("data-analysis",), state="loaded"),

@@ -65,8 +65,11 @@ def ls(invocation: Invocation) -> int:
 
 @click.command(cls=CaxtonCommand)
 @click.option("--stdio", is_flag=True, help="On standard input and output, for a client's config.")
+@click.option(
+    "--agent", default="", metavar="NAME", help="In whose memory; that of the workspace otherwise."
+)
 @pass_invocation
-def serve(invocation: Invocation, stdio: bool) -> int:
+def serve(invocation: Invocation, stdio: bool, agent: str) -> int:
     """Serve a running node to an MCP client that starts its servers itself.
 
     Clients that speak HTTP need no such command: the node serves them at URL/mcp. The token, where
@@ -75,10 +78,13 @@ def serve(invocation: Invocation, stdio: bool) -> int:
     if not stdio:
         raise click.UsageError("--stdio is missing; over HTTP the node itself serves MCP at /mcp")
     url = invocation.address()
+    if agent:
+        with invocation.client() as client:
+            agent = client.agent(agent).name
     from caxton.config import Secret, load
 
     token = load(env=invocation.env).config.mcp_token
     from caxton.mcp.bridge import serve_stdio
 
-    asyncio.run(serve_stdio(url, token.reveal() if isinstance(token, Secret) else token))
+    asyncio.run(serve_stdio(url, token.reveal() if isinstance(token, Secret) else token, agent))
     return exit_codes.OK

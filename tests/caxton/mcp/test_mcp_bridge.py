@@ -19,6 +19,7 @@ from mcp_parts import FakeRunner, offer
 from caxton.errors import NodeUnreachable, NotAuthenticated
 from caxton.mcp import local_offer
 from caxton.mcp.bridge import RemoteOffer, _look, serve_stdio
+from caxton.mcp.memory_tools import MEMORY_TOOLS
 from caxton.mcp.server import CaxtonServer
 
 URL = "http://127.0.0.1:1"
@@ -39,7 +40,8 @@ async def test_what_the_node_offers_is_passed_on(monkeypatch: pytest.MonkeyPatch
         bridge = CaxtonServer(RemoteOffer(URL, node))
         async with Client(bridge, mode="legacy") as client:
             names = [tool.name for tool in (await client.list_tools()).tools]
-            assert names == ["caxton_send", "add", "ask_data-analysis", "ask_greeting"]
+            assert names[:4] == ["caxton_send", "add", "ask_data-analysis", "ask_greeting"]
+            assert names[4:] == list(MEMORY_TOOLS)
             result = await client.call_tool("add", {"a": 1, "b": 2}, progress_callback=note)
             assert result.structured_content == {"sum": 3}
             assert seen[0].startswith("add: 0 s")

@@ -21,6 +21,7 @@ from caxton.agents.behaviour import ToolResult
 from caxton.agents.definition import Permissions
 from caxton.errors import QueueFull
 from caxton.mcp import local_offer
+from caxton.mcp.memory_tools import MEMORY_TOOLS
 from caxton.mcp.server import CaxtonServer
 from caxton.message import Performative, make_reply
 from caxton.tools.catalog import ToolSpec
@@ -43,7 +44,8 @@ async def test_tools_are_those_of_the_node_and_its_agents(mode: str) -> None:
         assert mcp.server_capabilities.tools is not None
         assert mcp.server_capabilities.tools.list_changed is True
         found = {tool.name: tool for tool in (await mcp.list_tools()).tools}
-    assert list(found) == ["caxton_send", "add", "ask_data-analysis", "ask_greeting"]
+    listed = ["caxton_send", "add", "ask_data-analysis", "ask_greeting", *MEMORY_TOOLS]
+    assert list(found) == listed
     assert all(OPENAI.fullmatch(name) for name in found)
     assert found["add"].input_schema == ADD.input_schema
     assert found["add"].annotations.open_world_hint is False
@@ -275,7 +277,7 @@ async def test_long_lists_come_in_pages(mode: str) -> None:
         first = await mcp.list_tools()
         assert len(first.tools) == 500
         rest = await mcp.list_tools(cursor=first.next_cursor)
-        assert (len(rest.tools), rest.next_cursor) == (204, None)
+        assert (len(rest.tools), rest.next_cursor) == (204 + len(MEMORY_TOOLS), None)
         with pytest.raises(MCPError, match="cursor"):
             await mcp.list_tools(cursor="x")
     assert given.schema("t0001") == {"type": "object"}
