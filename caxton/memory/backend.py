@@ -61,6 +61,9 @@ class PutEntity(msgspec.Struct, frozen=True):
     entity: Entity
     """Its ``version`` is one more than that of the entity that is there; 1 for a new one."""
     vectors: Vectors | None = None
+    restored: bool = False
+    """Any ``version`` not below the one that is there is right: it was exported, or only its
+    vectors are new."""
 
 
 class DeleteEntity(msgspec.Struct, frozen=True):
@@ -74,6 +77,8 @@ class PutRelation(msgspec.Struct, frozen=True):
 
     relation: Relation
     """Its ``version`` as in ``PutEntity``."""
+    restored: bool = False
+    """As in ``PutEntity``."""
 
 
 class DeleteRelation(msgspec.Struct, frozen=True):

@@ -85,6 +85,8 @@ class EntityDraft(msgspec.Struct, frozen=True):
     importance: float | None = None
     source: str = ""
     """Id of the message that the observations come from."""
+    once: bool = False
+    """Nothing is noted when something of this ``source`` is there already: its message came again."""
 
 
 class RelationDraft(msgspec.Struct, frozen=True):
