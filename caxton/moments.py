@@ -9,9 +9,13 @@ from caxton.errors import ValidationError
 __all__ = ["format_time", "parse_time"]
 
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
 def format_time(milliseconds: int) -> str:
-    """RFC 3339, UTC, with milliseconds."""
-    moment = dt.datetime.fromtimestamp(milliseconds / 1e3, tz=dt.UTC)
+    """RFC 3339, UTC, with milliseconds; what ``parse_time`` reads is the same number."""
+    # In whole numbers: a float of seconds is off by one in far years.
+    moment = _EPOCH + dt.timedelta(milliseconds=milliseconds)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -8,11 +8,9 @@ only writer, one process of it for each node.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from caxton.memory.model import Entity, EntityKey, Relation, RelationKey, Scope
 
@@ -37,7 +35,14 @@ __all__ = [
     "Vectors",
 ]
 
-Vectors: TypeAlias = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors: TypeAlias = NDArray[np.float32]
+else:
+    # Who only asks, such as the command line, does without numpy.
+    Vectors = Any
 """``[parts, dimension]``, each of length 1: an entity has one vector for each part of its text."""
 Direction = Literal["out", "in", "both"]
 
