@@ -1,0 +1,1 @@
+"""The memory inside the node: entities and relations in LMDB, indexes beside it."""
