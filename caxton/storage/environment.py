@@ -83,6 +83,7 @@ class Environment:
         map_bytes: largest size. The map begins smaller and grows up to it.
         sync: flush each commit to the disk (power-safe) or only to the page cache.
         readonly: open for reading only; the environment must exist.
+        name: how errors call it; the folder's name when empty.
     """
 
     def __init__(
@@ -93,8 +94,10 @@ class Environment:
         map_bytes: int,
         sync: bool = True,
         readonly: bool = False,
+        name: str = "",
     ) -> None:
-        self.name = path.name if path.parent.name != "shards" else f"shard-{path.name}"
+        shard = path.parent.name == "shards"
+        self.name = name or (f"shard-{path.name}" if shard else path.name)
         self.path = path
         self._map_bytes = map_bytes
         with storage_errors(self.name):

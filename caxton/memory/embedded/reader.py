@@ -3,158 +3,97 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from caxton.memory.backend import Direction, Graph, GraphQuery, PathQuery, Selection, Vectors
+from caxton.errors import StorageCorrupt
+from caxton.memory.backend import (
+    BackendStats,
+    Direction,
+    Fault,
+    Graph,
+    GraphQuery,
+    PathQuery,
+    Selection,
+)
+from caxton.memory.embedded import pages, verification, walking
+from caxton.memory.embedded.blocks import Facts
+from caxton.memory.embedded.layout import SCOPE, TYPE
+from caxton.memory.embedded.moment import Moment
+from caxton.memory.embedded.opened import NAME, Opened
+from caxton.memory.embedded.pages import Page, RelationPage, Row
 from caxton.memory.model import Entity, EntityKey, Relation, RelationKey, Scope
 
 __all__ = ["Facts", "Moment", "Page", "Reader", "RelationPage", "Row"]
 
-
-class Facts(msgspec.Struct, frozen=True):
-    """What is known of entities without their texts: one array for each column, by ``eid``."""
-
-    eid: NDArray[np.uint64]
-    scope: NDArray[np.uint32]
-    type: NDArray[np.uint32]
-    model: NDArray[np.uint16]
-    """Number of the model of its vectors; 0 when it has none."""
-    parts: NDArray[np.uint16]
-    valid_from: NDArray[np.int64]
-    valid_to: NDArray[np.int64]
-
-
-class Row(msgspec.Struct, frozen=True):
-    """An entity with what the store knows of it besides."""
-
-    eid: int
-    entity: Entity
-    vectors: Vectors | None = None
-
-
-class Page(msgspec.Struct, frozen=True):
-    """Some rows, and after what the next ones begin; None at the end."""
-
-    rows: list[Row]
-    after: bytes | None
-
-
-class RelationPage(msgspec.Struct, frozen=True):
-    """Some relations, and after what the next ones begin; None at the end."""
-
-    relations: list[Relation]
-    after: bytes | None
-
-
-class Moment:
-    """One moment of the store. Valid within ``with reader.moment()`` only, on one thread."""
-
-    @property
-    def last_seq(self) -> int:
-        """Number of the last change of entities."""
-        raise NotImplementedError
-
-    def facts(self) -> Facts:
-        """Of all entities, ascending by ``eid``."""
-        raise NotImplementedError
-
-    def facts_of(self, eids: Sequence[int]) -> Facts:
-        """Of some; unknown ones are left out."""
-        raise NotImplementedError
-
-    def vector_blocks(
-        self, model: int, rows: int = 16_384
-    ) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.float16]]]:
-        """All vectors of a model, ascending by ``(eid, part)``: ``eids[n]``, ``vectors[n, d]``."""
-        raise NotImplementedError
-
-    def term_blocks(
-        self, rows: int = 16_384
-    ) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint32]]]:
-        """The terms of all texts: ``eids[n]``, ``lengths[n]``, and all terms behind each other."""
-        raise NotImplementedError
-
-    def vectors(self, places: Sequence[tuple[int, int]], dimension: int) -> NDArray[np.float16]:
-        """The vectors of many ``(eid, part)``: ``[n, dimension]``; zeros where there is none."""
-        raise NotImplementedError
-
-    def vectors_of(self, eid: int, model: int) -> NDArray[np.float16] | None:
-        """``[parts, dimension]`` of one entity; None where it has none of ``model``."""
-        raise NotImplementedError
-
-    def terms_of(self, eid: int) -> NDArray[np.uint32]:
-        """Numbers of the terms of an entity's text, in their order."""
-        raise NotImplementedError
-
-    def term_ids(self, terms: Sequence[str]) -> list[int | None]:
-        """Numbers of terms; None for one that no text has had."""
-        raise NotImplementedError
-
-    def scope_ids(self, scopes: Sequence[Scope]) -> list[int]:
-        """Numbers of scopes; those that have never held anything are left out."""
-        raise NotImplementedError
-
-    def type_ids(self, types: Sequence[str]) -> list[int]:
-        """Numbers of entity types; unknown ones are left out."""
-        raise NotImplementedError
-
-    def changes_after(self, seq: int) -> Iterator[tuple[int, list[int]]]:
-        """Sequence number and the entities it changed, ascending, after ``seq``.
-
-        What became of them is read with ``facts_of``: those it leaves out are removed.
-        """
-        raise NotImplementedError
-
-    @property
-    def first_seq(self) -> int:
-        """The first change that is still kept; ``last_seq + 1`` when there is none."""
-        raise NotImplementedError
-
-    def eid(self, key: EntityKey) -> int | None:
-        """The number of an entity."""
-        raise NotImplementedError
-
-    def entity(self, eid: int) -> Entity | None:
-        """An entity by its number."""
-        raise NotImplementedError
+MAP_BYTES: Final = 1 << 30
 
 
 class Reader:
     """The store for reading, also in other processes while it is written. Thread-safe.
 
+    Within the writing process it is ``Store.reader``.
+
     Args:
         path: folder of the LMDB environment.
+        map_bytes: size of the map at first; it follows that of the writer.
 
     Raises:
         StorageError: it does not open.
+        ForeignFolder: a later version made it.
     """
 
-    def __init__(self, path: Path, *, map_bytes: int) -> None:
-        raise NotImplementedError
+    def __init__(self, path: Path, *, map_bytes: int = MAP_BYTES) -> None:
+        self._opened = Opened(path, map_bytes=map_bytes, readonly=True)
+        self._texts: dict[bytes, str] = {}
+
+    @classmethod
+    def of(cls, opened: Opened) -> Reader:
+        """A reader of what this process has open."""
+        self = cls.__new__(cls)
+        self._opened = opened
+        self._texts = {}
+        return self
 
     @contextlib.contextmanager
     def moment(self) -> Iterator[Moment]:
-        """One read transaction. Never hold it across an ``await``."""
-        raise NotImplementedError
+        """One read transaction. Never hold it across an ``await``, nor open another within it.
+
+        Raises:
+            StorageCorrupt: a record does not read.
+            StorageError: the store does not read.
+        """
+        with self._opened.reading() as txn:
+            try:
+                yield Moment(txn, self._opened.environment.tables, self._texts)
+            except (msgspec.MsgspecError, struct.error, UnicodeDecodeError) as error:
+                raise StorageCorrupt(store=NAME, reason=str(error)) from error
 
     def entities(self, keys: Sequence[EntityKey]) -> list[Entity | None]:
-        """The entities of ``keys``, in order."""
-        raise NotImplementedError
+        """The entities of ``keys``, in order; None for one that is not there."""
+        with self.moment() as moment:
+            eids = [moment.eid(key) for key in keys]
+            return [None if eid is None else moment.entity(eid) for eid in eids]
 
-    def relations(
-        self, keys: Sequence[EntityKey], direction: Direction = "both"
-    ) -> list[Relation]:
-        """All relations from and to the entities of ``keys``, once each."""
-        raise NotImplementedError
+    def by_eid(self, eids: Sequence[int]) -> list[Entity | None]:
+        """The entities of numbers, in order; None for one that is removed."""
+        with self.moment() as moment:
+            return [moment.entity(eid) for eid in eids]
+
+    def relations(self, keys: Sequence[EntityKey], direction: Direction = "both") -> list[Relation]:
+        """All relations from and to the entities of ``keys``, once each, in the order of keys."""
+        with self.moment() as moment:
+            eids = [moment.eid(key) for key in keys]
+            return moment.relations([one for one in eids if one is not None], direction)
 
     def relation(self, key: RelationKey) -> Relation | None:
         """One relation."""
-        raise NotImplementedError
+        with self.moment() as moment:
+            return moment.relation(key)
 
     def page(
         self,
@@ -162,31 +101,61 @@ class Reader:
         *,
         after: bytes = b"",
         limit: int = 500,
-        vectors_of: int = 0,
+        vectors: bool = False,
         lacking: int | None = None,
     ) -> Page:
         """Entities of a selection by scope and name, after those of an earlier page.
 
+        A page may be short, or empty, before the end: ``Page.after`` tells.
+
         Args:
-            vectors_of: with their vectors of this model.
+            selection: which.
+            after: what the earlier page told; empty for the first.
+            limit: most rows.
+            vectors: with their vectors.
             lacking: only those that have no vectors of this model.
         """
-        raise NotImplementedError
+        with self.moment() as moment:
+            return pages.entity_page(moment, selection, after, limit, vectors, lacking)
 
     def relation_page(
         self, scopes: Sequence[Scope] | None, *, after: bytes = b"", limit: int = 500
     ) -> RelationPage:
-        """Relations of scopes in a fixed order, after those of an earlier page."""
-        raise NotImplementedError
+        """Relations of scopes, by the names they come from, after those of an earlier page."""
+        with self.moment() as moment:
+            return pages.relation_page(moment, scopes, after, limit)
 
     def walk(self, query: GraphQuery) -> Graph:
-        """What is around an entity."""
-        raise NotImplementedError
+        """What is around an entity; empty when it is not there."""
+        with self.moment() as moment:
+            return walking.walk(moment, query)
 
     def path(self, query: PathQuery) -> Graph:
-        """One shortest way."""
-        raise NotImplementedError
+        """One shortest way; empty when there is none."""
+        with self.moment() as moment:
+            return walking.path(moment, query)
+
+    def stats(self) -> BackendStats:
+        """How much there is; nothing about indexes."""
+        with self.moment() as moment:
+            head = moment.head()
+            scopes, types = moment.counts(SCOPE), moment.counts(TYPE)
+            return BackendStats(
+                entities=head.entities,
+                relations=head.relations,
+                observations=head.observations,
+                vectors=head.vectors,
+                scopes={moment.text(SCOPE, one): count for one, count in scopes.items()},
+                entity_types={moment.text(TYPE, one): count for one, count in types.items()},
+                bytes=self._opened.file_bytes,
+            )
+
+    def verify(self) -> list[Fault]:
+        """Look at every record and what refers to what; what is wrong, at most 100 of it."""
+        with self.moment() as moment:
+            return verification.verify(moment)
 
     def close(self) -> None:
-        """Close it."""
-        raise NotImplementedError
+        """Close it. That of a ``Store`` is closed with it."""
+        if self._opened.readonly:
+            self._opened.close()

@@ -1,0 +1,132 @@
+"""Walks over the store, in one transaction: rows are looked at by number, and few are decoded."""
+
+from __future__ import annotations
+
+from caxton.errors import StorageCorrupt
+from caxton.memory.backend import Direction, Graph, GraphQuery, PathQuery
+from caxton.memory.embedded.layout import relation_prefix
+from caxton.memory.embedded.moment import Moment
+from caxton.memory.embedded.opened import NAME
+from caxton.memory.embedded.records import RelationRecord, relation_record
+from caxton.memory.model import Entity
+from caxton.memory.walk import PathSearch, Step, Walk
+
+__all__ = ["path", "walk"]
+
+_OPPOSITE: dict[Direction, Direction] = {"out": "in", "in": "out", "both": "both"}
+
+
+class _Steps:
+    """The relations of a store that a query admits. An edge is its key in ``out``."""
+
+    def __init__(self, moment: Moment, query: GraphQuery | PathQuery) -> None:
+        self._moment = moment
+        self._out = moment.txn.cursor(moment.tables["out"])
+        self._into = moment.txn.cursor(moment.tables["into"])
+        self._at_ms = query.at_ms
+        self._least = query.min_strength
+        self._types: frozenset[bytes] | None = None
+        if query.relation_types:
+            numbers = moment.relation_type_ids(query.relation_types)
+            self._types = frozenset(one.to_bytes(3, "big") for one in numbers)
+        self._plain = self._least <= 0 and self._at_ms is None
+        self._entities: dict[int, Entity] = {}
+
+    def entity(self, eid: int) -> Entity:
+        """An entity of the walk."""
+        known = self._entities.get(eid)
+        if known is None:
+            known = self._moment.entity(eid)
+            if known is None:
+                raise StorageCorrupt(store=NAME, reason=f"a relation leads to no entity: {eid}")
+            self._entities[eid] = known
+        return known
+
+    def of(self, eid: int, direction: Direction) -> list[Step[bytes, int]]:
+        """What leads on from an entity."""
+        found: list[Step[bytes, int]] = []
+        prefix = relation_prefix(eid)
+        if direction != "in" and self._out.set_range(prefix):
+            # Keys are compared as they are; what is decoded here is decoded once for each edge.
+            for row in self._out.iternext(values=False):
+                if row[:5] != prefix:
+                    break
+                found.append((row, int.from_bytes(row[8:], "big")))
+        if direction != "out" and self._into.set_range(prefix):
+            for row in self._into.iternext(values=False):
+                if row[:5] != prefix:
+                    break
+                other = row[8:]
+                found.append((other + row[5:8] + prefix, int.from_bytes(other, "big")))
+        if self._types is not None:
+            found = [step for step in found if step[0][5:8] in self._types]
+        if not self._plain:
+            found = [step for step in found if self._admits(step)]
+        return found
+
+    def _admits(self, step: Step[bytes, int]) -> bool:
+        record, at_ms = self._record(step[0]), self._at_ms
+        if record.strength < self._least:
+            return False
+        if at_ms is None:
+            return True
+        starts, ends = record.valid_from, record.valid_to
+        if (starts is not None and starts > at_ms) or (ends is not None and ends <= at_ms):
+            return False
+        return self.entity(step[1]).holds_at(at_ms)
+
+    def _record(self, row: bytes) -> RelationRecord:
+        raw = self._moment.txn.get(row, db=self._moment.tables["out"])
+        if raw is None:
+            raise StorageCorrupt(store=NAME, reason=f"into has {row.hex()}, out has not")
+        return relation_record(raw)
+
+    def graph(
+        self, nodes: list[int], depths: list[int], edges: list[bytes], *, truncated: bool
+    ) -> Graph:
+        """What was found, decoded."""
+        return Graph(
+            nodes=tuple([self.entity(one) for one in nodes]),
+            depths=tuple(depths),
+            edges=tuple([self._moment.relation_of(row) for row in edges]),
+            truncated=truncated,
+        )
+
+
+def walk(moment: Moment, query: GraphQuery) -> Graph:
+    """What is around an entity; empty when it is not there, or does not hold at that moment."""
+    start = moment.eid(query.start)
+    if start is None:
+        return Graph()
+    steps = _Steps(moment, query)
+    if query.at_ms is not None and not steps.entity(start).holds_at(query.at_ms):
+        return Graph()
+    found: Walk[int, bytes] = Walk(
+        start,
+        max_depth=query.max_depth,
+        max_nodes=query.max_nodes,
+        depth_first=query.depth_first,
+    )
+    while wanted := found.wanted():
+        found.give([steps.of(one, query.direction) for one in wanted])
+    return steps.graph(found.nodes, found.depths, found.edges, truncated=found.truncated)
+
+
+def path(moment: Moment, query: PathQuery) -> Graph:
+    """One shortest way; empty when there is none."""
+    start, end = moment.eid(query.start), moment.eid(query.end)
+    if start is None or end is None:
+        return Graph()
+    steps = _Steps(moment, query)
+    at_ms = query.at_ms
+    if at_ms is not None and not all(steps.entity(one).holds_at(at_ms) for one in (start, end)):
+        return Graph()
+    search: PathSearch[int, bytes] = PathSearch(start, end, max_depth=query.max_depth)
+    while True:
+        wanted, forwards = search.wanted()
+        if not wanted:
+            break
+        direction = query.direction if forwards else _OPPOSITE[query.direction]
+        search.give([steps.of(one, direction) for one in wanted])
+    nodes = search.nodes
+    return steps.graph(nodes, list(range(len(nodes))), search.edges, truncated=False)
