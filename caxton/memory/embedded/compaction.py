@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from caxton.memory.embedded.opened import NAME, Opened
 from caxton.storage.environment import storage_errors
@@ -32,8 +32,8 @@ def free_share(opened: Opened) -> float:
     return max(0.0, 1 - used / pages)
 
 
-def _pages(stat: dict[str, int]) -> int:
-    return stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+def _pages(stat: Any) -> int:
+    return int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
 
 
 def compact(opened: Opened) -> tuple[int, int]:

@@ -73,8 +73,8 @@ name_record: Final = msgspec.msgpack.Decoder(NameRecord).decode
 relation_record: Final = msgspec.msgpack.Decoder(RelationRecord).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
 _NEEDED: Final = object()
-_ENTITY_USUAL: Final = (*[_NEEDED] * 5, 0, [], 1, 0.5, [], {}, None, None)
-_RELATION_USUAL: Final = (_NEEDED, 0, 0.5, 1, 1.0, {}, None, None)
+_ENTITY_USUAL: Final[tuple[Any, ...]] = (*[_NEEDED] * 5, 0, [], 1, 0.5, [], {}, None, None)
+_RELATION_USUAL: Final[tuple[Any, ...]] = (_NEEDED, 0, 0.5, 1, 1.0, {}, None, None)
 
 
 def _pack(what: str, row: list[Any], usual: tuple[Any, ...]) -> bytes:

@@ -268,7 +268,8 @@ class Store:
         return await future
 
     def _start(self) -> None:
-        batch, size = [], 0
+        batch: list[tuple[Operation, asyncio.Future[Outcome]]] = []
+        size = 0
         while self._waiting and (not batch or size + self._waiting[0][1] <= TOGETHER):
             operation, one, future = self._waiting.popleft()
             self._changes -= one
