@@ -120,7 +120,7 @@ class RelationKey(msgspec.Struct, frozen=True, order=True):
         return cls(scope, fold(from_entity), relation_type, fold(to_entity))
 
 
-class Observation(msgspec.Struct, frozen=True):
+class Observation(msgspec.Struct, frozen=True, gc=False):
     """One thing that was seen of an entity."""
 
     text: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import lmdb
 import numpy as np
@@ -47,6 +47,9 @@ from caxton.memory.model import Entity, EntityKey, Relation, RelationKey, Scope,
 
 __all__ = ["Moment"]
 
+KEPT: Final = 10_000
+"""Texts of numbers that are kept in memory; all are forgotten when there are more."""
+
 
 class Moment:
     """One moment of the store. Valid within ``with reader.moment()`` only, on one thread.
@@ -55,17 +58,20 @@ class Moment:
         txn: the transaction.
         tables: handles of the tables.
         texts: texts of small numbers, shared by all moments of an open store: they never change.
+        scopes: scopes of numbers, as ``texts``.
     """
 
     def __init__(
         self,
         txn: lmdb.Transaction[bytes],
         tables: Mapping[str, Any],
-        texts: dict[bytes, str],
+        texts: dict[tuple[bytes, int], str],
+        scopes: dict[int, Scope],
     ) -> None:
         self.txn = txn
         self.tables = tables
         self._texts = texts
+        self._scopes = scopes
         self._names: dict[int, tuple[Scope, str]] = {}
 
     # --- numbers ------------------------------------------------------------------------------
@@ -97,20 +103,24 @@ class Moment:
         Raises:
             StorageCorrupt: there is none.
         """
-        key = text_key(kind, number)
-        known = self._texts.get(key)
+        known = self._texts.get((kind, number))
         if known is None:
-            raw = self.txn.get(key, db=self.tables["texts"])
+            raw = self.txn.get(text_key(kind, number), db=self.tables["texts"])
             if raw is None:
                 raise StorageCorrupt(store=NAME, reason=f"texts: {kind.decode()}{number} is gone")
-            if len(self._texts) > 10_000:
+            if len(self._texts) > KEPT:
                 self._texts.clear()
-            known = self._texts[key] = raw.decode()
+            known = self._texts[kind, number] = raw.decode()
         return known
 
     def scope(self, number: int) -> Scope:
         """The scope of a number."""
-        return Scope.parse(self.text(SCOPE, number))
+        known = self._scopes.get(number)
+        if known is None:
+            if len(self._scopes) > KEPT:
+                self._scopes.clear()
+            known = self._scopes[number] = Scope.parse(self.text(SCOPE, number))
+        return known
 
     def scope_ids(self, scopes: Sequence[Scope]) -> list[int]:
         """Numbers of scopes; those that never held anything are left out."""

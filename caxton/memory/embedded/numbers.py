@@ -23,9 +23,9 @@ class Numbers:
     """
 
     def __init__(self) -> None:
-        self._known: dict[bytes, int] = {}
+        self._known: dict[tuple[bytes, str], int] = {}
         self._terms: dict[str, int] = {}
-        self._fresh: list[bytes] = []
+        self._fresh: list[tuple[bytes, str]] = []
         self._fresh_terms: list[str] = []
 
     def mark(self) -> tuple[int, int]:
@@ -54,13 +54,12 @@ class Numbers:
         self, txn: lmdb.Transaction[bytes], tables: Mapping[str, Any], kind: bytes, text: str
     ) -> int | None:
         """The number of a text; None when it has none."""
-        key = number_key(kind, text)
-        known = self._known.get(key)
+        known = self._known.get((kind, text))
         if known is None:
-            raw = txn.get(key, db=tables["numbers"])
+            raw = txn.get(number_key(kind, text), db=tables["numbers"])
             if raw is None:
                 return None
-            known = self._known[key] = int(U32.unpack(raw)[0])
+            known = self._known[kind, text] = int(U32.unpack(raw)[0])
         return known
 
     def give(
@@ -89,8 +88,8 @@ class Numbers:
         head.given[letter] = number
         txn.put(key, U32.pack(number), db=tables["numbers"])
         txn.put(text_key(kind, number), text.encode(), db=tables["texts"])
-        self._known[key] = number
-        self._fresh.append(key)
+        self._known[kind, text] = number
+        self._fresh.append((kind, text))
         return number
 
     def terms(
@@ -102,18 +101,16 @@ class Numbers:
     ) -> list[int]:
         """The numbers of terms, in order, new ones for those that have none."""
         known = self._terms
-        found = []
         for term in terms:
-            number = known.get(term)
-            if number is None:
-                key = term_key(term)
-                raw = txn.get(key, db=table)
-                if raw is None:
-                    head.terms = number = head.terms + 1
-                    txn.put(key, U32.pack(number), db=table)
-                    self._fresh_terms.append(term)
-                else:
-                    number = int(U32.unpack(raw)[0])
-                known[term] = number
-            found.append(number)
-        return found
+            if term in known:
+                continue
+            key = term_key(term)
+            raw = txn.get(key, db=table)
+            if raw is None:
+                head.terms += 1
+                txn.put(key, U32.pack(head.terms), db=table)
+                self._fresh_terms.append(term)
+                known[term] = head.terms
+            else:
+                known[term] = int(U32.unpack(raw)[0])
+        return [known[term] for term in terms]

@@ -49,7 +49,8 @@ class Reader:
 
     def __init__(self, path: Path, *, map_bytes: int = MAP_BYTES) -> None:
         self._opened = Opened(path, map_bytes=map_bytes, readonly=True)
-        self._texts: dict[bytes, str] = {}
+        self._texts: dict[tuple[bytes, int], str] = {}
+        self._scopes: dict[int, Scope] = {}
 
     @classmethod
     def of(cls, opened: Opened) -> Reader:
@@ -57,6 +58,7 @@ class Reader:
         self = cls.__new__(cls)
         self._opened = opened
         self._texts = {}
+        self._scopes = {}
         return self
 
     @contextlib.contextmanager
@@ -69,7 +71,7 @@ class Reader:
         """
         with self._opened.reading() as txn:
             try:
-                yield Moment(txn, self._opened.environment.tables, self._texts)
+                yield Moment(txn, self._opened.environment.tables, self._texts, self._scopes)
             except (msgspec.MsgspecError, struct.error, UnicodeDecodeError) as error:
                 raise StorageCorrupt(store=NAME, reason=str(error)) from error
 

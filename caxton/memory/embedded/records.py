@@ -110,12 +110,13 @@ def encode_entity(entity: Entity, scope: int, kind: int) -> bytes:
 def entity_of(record: EntityRecord, scope: Scope, kind: str) -> Entity:
     """An entity from its record."""
     created = record.created
-    times = record.times or [0] * len(record.texts)
-    sources = record.sources or [""] * len(record.texts)
-    seen = tuple(
-        Observation(text, created + after, source)
-        for text, after, source in zip(record.texts, times, sources, strict=True)
-    )
+    if record.times or record.sources:
+        times = record.times or [0] * len(record.texts)
+        sources = record.sources or [""] * len(record.texts)
+        rows = zip(record.texts, times, sources, strict=True)
+        seen = tuple([Observation(text, created + after, source) for text, after, source in rows])
+    else:
+        seen = tuple([Observation(text, created) for text in record.texts])
     return Entity(
         scope, record.name, kind, seen, record.metadata, record.valid_from, record.valid_to,
         record.importance, created, created + record.updated, record.version,

@@ -16,7 +16,7 @@ import msgspec
 from caxton.errors import QueueFull, StorageBroken, StorageError, StorageFull
 from caxton.memory.backend import Change, ModelInfo, Selection
 from caxton.memory.embedded.compaction import compact
-from caxton.memory.embedded.layout import HEAD, MODEL, U64, Head, head_record, model_text
+from caxton.memory.embedded.layout import HEAD, MODEL, U64, Head, head_record, model_text, text_key
 from caxton.memory.embedded.numbers import Numbers
 from caxton.memory.embedded.opened import NAME, Opened
 from caxton.memory.embedded.reader import Reader
@@ -43,6 +43,10 @@ TOGETHER: Final = 2_000
 """Changes that one commit takes at most, but for one operation that has more."""
 WAITING: Final = 20_000
 """Changes that may wait for the writer."""
+
+
+class _Spoilt(Exception):
+    """One of several operations failed; all are undone."""
 
 
 class Store:
@@ -149,15 +153,21 @@ class Store:
             return error
 
     def _commit(self, operations: Sequence[Operation]) -> list[Outcome]:
+        try:
+            return self._together(operations, apart=False)
+        except _Spoilt:
+            # Rare, and so only then each gets a transaction of its own within the one for all.
+            return self._together(operations, apart=True)
+
+    def _together(self, operations: Sequence[Operation], *, apart: bool) -> list[Outcome]:
         env = self._opened.environment
-        head, counts = _copy(self._head), Counter[bytes]()
+        head, counts = _copy(self._head), Counter[tuple[bytes, int]]()
         changed: list[Changed] = []
         outcomes: list[Outcome] = []
         txn = env.begin(write=True)
         try:
             for operation in operations:
-                # One that fails is undone by itself; where it is the only one, with everything.
-                inner = env.lmdb.begin(parent=txn, write=True) if len(operations) > 1 else txn
+                inner = env.lmdb.begin(parent=txn, write=True) if apart else txn
                 mark, next_head = self._numbers.mark(), _copy(head)
                 writing = Writing(
                     inner, env.tables, next_head, self._numbers, self._words, self._model
@@ -166,12 +176,14 @@ class Store:
                     outcomes.append(_run(writing, operation))
                 except lmdb.Error:
                     raise
-                except Exception as error:  # noqa: BLE001 - told to the one that asked for it
+                except Exception as error:
+                    if not apart and len(operations) > 1:
+                        raise _Spoilt from error
                     inner.abort()
                     self._numbers.undo(mark)
                     outcomes.append(error)
                     continue
-                if inner is not txn:
+                if apart:
                     inner.commit()
                 head = next_head
                 counts.update(writing.counts)
@@ -321,10 +333,14 @@ def _copy(head: Head) -> Head:
 
 
 def _finish(
-    txn: lmdb.Transaction[bytes], tables: Mapping[str, Any], head: Head, counts: Counter[bytes]
+    txn: lmdb.Transaction[bytes],
+    tables: Mapping[str, Any],
+    head: Head,
+    counts: Counter[tuple[bytes, int]],
 ) -> None:
-    for key, by in counts.items():
+    for (kind, number_of), by in counts.items():
         if by:
+            key = text_key(kind, number_of)
             raw = txn.get(key, db=tables["counts"])
             number = (U64.unpack(raw)[0] if raw else 0) + by
             if number:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from caxton.errors import StorageCorrupt
 from caxton.memory.backend import Direction, Graph, GraphQuery, PathQuery
-from caxton.memory.embedded.layout import relation_prefix
+from caxton.memory.embedded.layout import RELATION, relation_prefix
 from caxton.memory.embedded.moment import Moment
 from caxton.memory.embedded.opened import NAME
-from caxton.memory.embedded.records import RelationRecord, relation_record
-from caxton.memory.model import Entity
+from caxton.memory.embedded.records import RelationRecord, relation_of, relation_record
+from caxton.memory.model import GLOBAL, Entity, EntityKey
 from caxton.memory.walk import PathSearch, Step, Walk
 
 __all__ = ["path", "walk"]
@@ -17,7 +17,11 @@ _OPPOSITE: dict[Direction, Direction] = {"out": "in", "in": "out", "both": "both
 
 
 class _Steps:
-    """The relations of a store that a query admits. An edge is its key in ``out``."""
+    """The relations of a store that a query admits.
+
+    A node is its eid as the keys of relations have it, an edge its key in ``out``: most are only
+    compared, and what is in the answer is decoded once.
+    """
 
     def __init__(self, moment: Moment, query: GraphQuery | PathQuery) -> None:
         self._moment = moment
@@ -30,41 +34,42 @@ class _Steps:
             numbers = moment.relation_type_ids(query.relation_types)
             self._types = frozenset(one.to_bytes(3, "big") for one in numbers)
         self._plain = self._least <= 0 and self._at_ms is None
-        self._entities: dict[int, Entity] = {}
+        self._entities: dict[bytes, Entity] = {}
+        self._records: dict[bytes, bytes] = {}
 
-    def entity(self, eid: int) -> Entity:
+    def entity(self, node: bytes) -> Entity:
         """An entity of the walk."""
-        known = self._entities.get(eid)
+        known = self._entities.get(node)
         if known is None:
-            known = self._moment.entity(eid)
+            known = self._moment.entity(int.from_bytes(node, "big"))
             if known is None:
-                raise StorageCorrupt(store=NAME, reason=f"a relation leads to no entity: {eid}")
-            self._entities[eid] = known
+                raise StorageCorrupt(store=NAME, reason=f"relations lead to no entity {node.hex()}")
+            self._entities[node] = known
         return known
 
-    def of(self, eid: int, direction: Direction) -> list[Step[bytes, int]]:
+    def of(self, node: bytes, direction: Direction) -> list[Step[bytes, bytes]]:
         """What leads on from an entity."""
-        found: list[Step[bytes, int]] = []
-        prefix = relation_prefix(eid)
-        if direction != "in" and self._out.set_range(prefix):
-            # Keys are compared as they are; what is decoded here is decoded once for each edge.
-            for row in self._out.iternext(values=False):
-                if row[:5] != prefix:
+        found: list[Step[bytes, bytes]] = []
+        if direction != "in" and self._out.set_range(node):
+            records = self._records
+            for row, value in self._out:
+                if row[:5] != node:
                     break
-                found.append((row, int.from_bytes(row[8:], "big")))
-        if direction != "out" and self._into.set_range(prefix):
+                records[row] = value
+                found.append((row, row[8:]))
+        if direction != "out" and self._into.set_range(node):
             for row in self._into.iternext(values=False):
-                if row[:5] != prefix:
+                if row[:5] != node:
                     break
                 other = row[8:]
-                found.append((other + row[5:8] + prefix, int.from_bytes(other, "big")))
+                found.append((other + row[5:8] + node, other))
         if self._types is not None:
             found = [step for step in found if step[0][5:8] in self._types]
         if not self._plain:
             found = [step for step in found if self._admits(step)]
         return found
 
-    def _admits(self, step: Step[bytes, int]) -> bool:
+    def _admits(self, step: Step[bytes, bytes]) -> bool:
         record, at_ms = self._record(step[0]), self._at_ms
         if record.strength < self._least:
             return False
@@ -76,32 +81,48 @@ class _Steps:
         return self.entity(step[1]).holds_at(at_ms)
 
     def _record(self, row: bytes) -> RelationRecord:
-        raw = self._moment.txn.get(row, db=self._moment.tables["out"])
+        raw = self._records.get(row)
         if raw is None:
-            raise StorageCorrupt(store=NAME, reason=f"into has {row.hex()}, out has not")
+            raw = self._moment.txn.get(row, db=self._moment.tables["out"])
+            if raw is None:
+                raise StorageCorrupt(store=NAME, reason=f"into has {row.hex()}, out has not")
+            self._records[row] = raw
         return relation_record(raw)
 
     def graph(
-        self, nodes: list[int], depths: list[int], edges: list[bytes], *, truncated: bool
+        self, nodes: list[bytes], depths: list[int], edges: list[bytes], *, truncated: bool
     ) -> Graph:
-        """What was found, decoded."""
-        return Graph(
-            nodes=tuple([self.entity(one) for one in nodes]),
-            depths=tuple(depths),
-            edges=tuple([self._moment.relation_of(row) for row in edges]),
-            truncated=truncated,
-        )
+        """What was found, decoded. Both ends of an edge are among the nodes."""
+        entities = [self.entity(one) for one in nodes]
+        names = {node: one.entity_name for node, one in zip(nodes, entities, strict=True)}
+        text, scope = self._moment.text, entities[0].scope if entities else GLOBAL
+        relations = [
+            relation_of(
+                self._record(row),
+                scope,
+                names[row[:5]],
+                text(RELATION, int.from_bytes(row[5:8], "big")),
+                names[row[8:]],
+            )
+            for row in edges
+        ]
+        return Graph(tuple(entities), tuple(depths), tuple(relations), truncated)
+
+
+def _node(moment: Moment, key: EntityKey) -> bytes | None:
+    eid = moment.eid(key)
+    return None if eid is None else relation_prefix(eid)
 
 
 def walk(moment: Moment, query: GraphQuery) -> Graph:
     """What is around an entity; empty when it is not there, or does not hold at that moment."""
-    start = moment.eid(query.start)
+    start = _node(moment, query.start)
     if start is None:
         return Graph()
     steps = _Steps(moment, query)
     if query.at_ms is not None and not steps.entity(start).holds_at(query.at_ms):
         return Graph()
-    found: Walk[int, bytes] = Walk(
+    found: Walk[bytes, bytes] = Walk(
         start,
         max_depth=query.max_depth,
         max_nodes=query.max_nodes,
@@ -114,14 +135,14 @@ def walk(moment: Moment, query: GraphQuery) -> Graph:
 
 def path(moment: Moment, query: PathQuery) -> Graph:
     """One shortest way; empty when there is none."""
-    start, end = moment.eid(query.start), moment.eid(query.end)
+    start, end = _node(moment, query.start), _node(moment, query.end)
     if start is None or end is None:
         return Graph()
     steps = _Steps(moment, query)
     at_ms = query.at_ms
     if at_ms is not None and not all(steps.entity(one).holds_at(at_ms) for one in (start, end)):
         return Graph()
-    search: PathSearch[int, bytes] = PathSearch(start, end, max_depth=query.max_depth)
+    search: PathSearch[bytes, bytes] = PathSearch(start, end, max_depth=query.max_depth)
     while True:
         wanted, forwards = search.wanted()
         if not wanted:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import struct
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -28,7 +27,6 @@ from caxton.memory.backend import (
     PutEntity,
     PutRelation,
     Selection,
-    Vectors,
 )
 from caxton.memory.embedded.layout import (
     ALWAYS_FROM,
@@ -46,7 +44,6 @@ from caxton.memory.embedded.layout import (
     relation_key,
     relation_prefix,
     relation_turned,
-    text_key,
 )
 from caxton.memory.embedded.numbers import Numbers
 from caxton.memory.embedded.opened import NAME
@@ -127,7 +124,7 @@ class Writing:
         model: tuple[int, int],
     ) -> None:
         self.changed: list[Changed] = []
-        self.counts: Counter[bytes] = Counter()
+        self.counts: dict[tuple[bytes, int], int] = {}
         """By how much each row of ``counts`` changes."""
         self._txn = txn
         self._tables = tables
@@ -143,9 +140,10 @@ class Writing:
             EntityNotFound, RelationNotFound, EntityConflict: one does not fit what is there.
             ValidationError: one has a value that cannot be kept.
         """
+        halves = iter(self._halves(changes))
         for change in changes:
             if isinstance(change, PutEntity):
-                self._put_entity(change.entity, change.vectors)
+                self._put_entity(change.entity, None if change.vectors is None else next(halves))
             elif isinstance(change, PutRelation):
                 self._put_relation(change)
             elif isinstance(change, DeleteEntity):
@@ -217,7 +215,7 @@ class Writing:
         except struct.error as error:
             raise StorageCorrupt(store=NAME, reason=f"names {key.hex()}: {error}") from error
 
-    def _put_entity(self, entity: Entity, vectors: Vectors | None) -> None:
+    def _put_entity(self, entity: Entity, halves: NDArray[np.float16] | None) -> None:
         head, txn, tables = self._head, self._txn, self._tables
         scope = self._give(SCOPE, entity.scope.key)
         kind = self._give(TYPE, entity.entity_type)
@@ -237,9 +235,7 @@ class Writing:
             parts, model = known.parts, known.model
             self._count(scope, known, -1)
         key = U64.pack(eid)
-        halves = None
-        if vectors is not None:
-            halves = self._halves(vectors)
+        if halves is not None:
             self._put_vectors(eid, parts, halves, append=new)
             parts = len(halves)
             model = self._model if parts else 0
@@ -254,33 +250,50 @@ class Writing:
         )
 
     def _count(self, scope: int, fact: Fact, by: int) -> None:
-        self.counts[text_key(SCOPE, scope)] += by
-        self.counts[text_key(TYPE, fact.type)] += by
-        self.counts[text_key(MODEL, fact.model)] += by
+        counts = self.counts
+        for key in ((SCOPE, scope), (TYPE, fact.type), (MODEL, fact.model)):
+            counts[key] = counts.get(key, 0) + by
         self._head.observations += by * fact.observations
         self._head.vectors += by * fact.parts
 
-    def _halves(self, vectors: Vectors) -> NDArray[np.float16]:
+    def _halves(self, changes: Sequence[Change]) -> list[NDArray[np.float16]]:
+        """The vectors of all changes that give some, as they are kept: one pass over all."""
+        given = [
+            np.asarray(one.vectors)
+            for one in changes
+            if isinstance(one, PutEntity) and one.vectors is not None
+        ]
+        for one in given:
+            self._check_shape(one.shape)
+        if not given:
+            return []
+        with np.errstate(over="ignore"):
+            halves = np.concatenate(given).astype("<f2")
+        if not np.isfinite(halves).all():
+            raise ValidationError(
+                field="vectors", value="inf or nan", allowed="numbers from -65504 to 65504"
+            )
+        ends = np.cumsum([len(one) for one in given])[:-1]
+        return [halves] if len(given) == 1 else np.split(halves, ends)
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
         if not self._model:
             raise ValidationError(field="vectors", value="some", allowed="none without a model")
-        shape = np.shape(vectors)
         if len(shape) != 2 or shape[0] > MOST_PARTS or shape[1] != self._dimension:
             raise ValidationError(
                 field="vectors",
                 value=str(shape),
                 allowed=f"0 to {MOST_PARTS} of dimension {self._dimension}",
             )
-        halves = np.ascontiguousarray(vectors, dtype="<f2")
-        if not np.isfinite(halves).all():
-            raise ValidationError(field="vectors", value="inf or nan", allowed="finite numbers")
-        return halves
 
     def _put_vectors(
         self, eid: int, before: int, halves: NDArray[np.float16], *, append: bool
     ) -> None:
         table = self._tables["vectors"]
-        for part, row in enumerate(halves):
-            self._txn.put(VECTOR.pack(eid, part), row.tobytes(), db=table, append=append)
+        raw, size = halves.tobytes(), 2 * self._dimension
+        for part in range(len(halves)):
+            row = raw[part * size : (part + 1) * size]
+            self._txn.put(VECTOR.pack(eid, part), row, db=table, append=append)
         for part in range(len(halves), before):
             self._txn.delete(VECTOR.pack(eid, part), db=table)
 
