@@ -1,0 +1,258 @@
+"""What is searched: the entities, their vectors and their words, always of one state of the store.
+
+Searches hold the lock together, writes hold it alone. What takes long (a merge of words) is done
+without it, between two short turns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from caxton.memory.embedded.keyword_index import KeywordIndex
+from caxton.memory.embedded.roster import Roster, Rows, Wanted
+from caxton.memory.embedded.shared_lock import SharedLock
+from caxton.memory.embedded.vector_index import FLAT_BELOW, VectorIndex
+from caxton.memory.embedded.writing import Changed
+
+__all__ = ["Found", "Index", "IndexModel"]
+
+MOST_LOOKED_AT: Final = 8_192
+"""Places that are ranked again at most, where many are of the same entities."""
+
+Eids = NDArray[np.uint64]
+Owners = NDArray[np.int64]
+
+
+class IndexModel(msgspec.Struct, frozen=True):
+    """Which vectors are searched."""
+
+    number: int = 0
+    """Of the model in the store; 0 without one."""
+    text: str = ""
+    """``NAME@SHA256``."""
+    dimension: int = 0
+
+
+class Found(msgspec.Struct, frozen=True, eq=False):
+    """What the indexes say; to be ranked with the vectors themselves."""
+
+    near: Eids
+    """An entity for each place that may be near."""
+    near_parts: NDArray[np.uint16]
+    """Which of its vectors."""
+    worded: Eids
+    """The best by words, best first."""
+    parts: dict[int, int]
+    """How many vectors each entity of both has."""
+    words: dict[int, float]
+    """BM25 of each entity of both."""
+
+
+class Index:
+    """Vectors and words of all entities.
+
+    Args:
+        model: whose vectors are searched.
+        flat_below: see ``VectorIndex``.
+    """
+
+    def __init__(self, model: IndexModel, *, flat_below: int = FLAT_BELOW) -> None:
+        self.model = model
+        self.seq = 0
+        """The last change of the store that it has."""
+        self.lock = SharedLock()
+        self.roster = Roster()
+        self.words = KeywordIndex()
+        self.vectors = VectorIndex(max(1, model.dimension), flat_below=flat_below)
+        self._choosing = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes."""
+        return self.roster.bytes + self.words.bytes + self.vectors.bytes
+
+    @property
+    def dead(self) -> int:
+        """Places of vectors that are gone or replaced."""
+        return self.vectors.dead
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def apply(self, seq: int, changed: Iterable[Changed]) -> None:
+        """Take up what a commit changed. Doing so twice changes nothing more.
+
+        Raises:
+            ValueError: it does not follow what was applied before.
+        """
+        last = _last_of_each(changed)
+        gone = np.array([one.eid for one in last if one.deleted], dtype=np.uint64)
+        kept = [one for one in last if not one.deleted]
+        with self.lock.alone():
+            self._remove(gone)
+            if kept:
+                self._put(kept)
+            self.seq = max(self.seq, seq)
+
+    def _remove(self, eids: Eids) -> None:
+        owners = self.roster.owners(eids)
+        owners = owners[owners >= 0]
+        if len(owners):
+            self.vectors.remove(owners)
+            self.words.remove(owners)
+            self.roster.remove(owners)
+
+    def _put(self, kept: Sequence[Changed]) -> None:
+        size = len(kept)
+        rows = Rows(
+            eid=np.fromiter((one.eid for one in kept), np.uint64, size),
+            scope=np.fromiter((one.scope for one in kept), np.uint32, size),
+            type=np.fromiter((one.type for one in kept), np.uint32, size),
+            valid_from=np.fromiter((one.valid_from for one in kept), np.int64, size),
+            valid_to=np.fromiter((one.valid_to for one in kept), np.int64, size),
+        )
+        owners = self.roster.put(rows)
+        lengths = np.fromiter((len(one.terms) // 4 for one in kept), np.uint32, size)
+        terms = np.frombuffer(b"".join(one.terms for one in kept), "<u4")
+        self.words.put(owners, lengths, terms)
+        given, without = [], []
+        for at, one in enumerate(kept):
+            if not one.parts or one.model != self.model.number or not self.model.number:
+                without.append(at)
+            elif one.vectors is not None:
+                given.append(at)
+        if without:
+            self.vectors.remove(owners[without])
+        if given:
+            held = [one for at in given if (one := kept[at].vectors) is not None]
+            parts = np.fromiter((len(one) for one in held), np.int64, len(held))
+            self.vectors.put(owners[given], parts, np.concatenate(held))
+
+    # --- keeping it quick ------------------------------------------------------------------
+
+    @property
+    def wants_care(self) -> bool:
+        """Whether ``care`` would make it smaller or quicker."""
+        return (
+            self.vectors.wants_compaction
+            or self.words.wants_merge
+            or self.roster.wants_compaction
+        )
+
+    def care(self, *, whole: bool = False) -> list[str]:
+        """Take out what is dead and put together what is in pieces; what was done, in words.
+
+        On one thread at a time; searches and writes go on between its turns.
+
+        Args:
+            whole: also where little is to be gained.
+        """
+        done = []
+        with self.lock.alone():
+            dead = self.vectors.dead
+            if dead and (whole or self.vectors.wants_compaction):
+                self.vectors.compact()
+                done.append(f"took {dead} dead vectors out of the index")
+        if whole or self.words.wants_merge:
+            dead = self.words.dead
+            with self.lock.alone():
+                plan = self.words.plan_merge(whole=whole)
+            made = self.words.made(plan)
+            with self.lock.alone():
+                self.words.take(made)
+            if dead > self.words.dead:
+                done.append(f"took {dead - self.words.dead} dead texts out of the keyword index")
+        with self.lock.alone():
+            dead = self.roster.dead
+            if dead and (whole or self.roster.wants_compaction):
+                self.close_gaps()
+                done.append(f"took {dead} deleted entities out of the index")
+        return done
+
+    def close_gaps(self) -> None:
+        """Number the entities anew, without those that are gone. The caller holds the lock alone.
+        """
+        numbers = self.roster.compact()
+        self.vectors.renumber(numbers)
+        self.words.renumber(numbers)
+
+    # --- searching -------------------------------------------------------------------------
+
+    def find(
+        self,
+        wanted: Wanted,
+        limit: int,
+        *,
+        vector: NDArray[np.float32] | None = None,
+        look_at: int = 0,
+        terms: Sequence[int] = (),
+    ) -> Found:
+        """What may answer.
+
+        Args:
+            wanted: which entities.
+            limit: most entities by words, and least by vectors where there are so many.
+            vector: ``[dimension]``; none are compared when None.
+            look_at: places that seem nearest to give.
+            terms: numbers of the words to look for.
+        """
+        with self.lock.shared():
+            with self._choosing:
+                chosen = self.roster.choose(wanted)
+                allowed = None
+                if chosen is not None and vector is not None:
+                    allowed = chosen.places(self.vectors)
+            if chosen is not None and not chosen.count:
+                return _NOTHING
+            places = np.zeros(0, dtype=np.int64)
+            if vector is not None:
+                places = self._near(vector, limit, look_at, allowed)
+            near = self.vectors.owners_of(places)
+            query = self.words.query(terms)
+            if chosen is None:
+                worded, scores = query.best(limit)
+            else:
+                worded, scores = query.best(limit, chosen.owners.values, chosen.few)
+            near_only = np.setdiff1d(near, worded)
+            both = np.concatenate((worded, near_only))
+            scores = np.concatenate((scores, query.scores(near_only)))
+            eids = self.roster.eids(both).tolist()
+            return Found(
+                near=self.roster.eids(near),
+                near_parts=self.vectors.parts_of(places),
+                worded=self.roster.eids(worded),
+                parts=dict(zip(eids, self.vectors.counts_of(both).tolist(), strict=True)),
+                words=dict(zip(eids, scores.tolist(), strict=True)),
+            )
+
+    def _near(
+        self, vector: NDArray[np.float32], limit: int, look_at: int, allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64]:
+        while True:
+            places = self.vectors.search(vector, look_at, allowed)
+            if len(places) < look_at or look_at >= MOST_LOOKED_AT:
+                return places
+            if len(np.unique(self.vectors.owners_of(places))) >= limit:
+                return places
+            look_at *= 2
+
+
+def _last_of_each(changed: Iterable[Changed]) -> list[Changed]:
+    """One for each entity, ascending, with the vectors that an earlier one gave."""
+    last: dict[int, Changed] = {}
+    for one in changed:
+        before = last.get(one.eid)
+        if before is not None and one.vectors is None and one.parts:
+            one = msgspec.structs.replace(one, vectors=before.vectors)
+        last[one.eid] = one
+    return [last[eid] for eid in sorted(last)]
+
+
+_NOTHING: Final = Found(
+    np.zeros(0, np.uint64), np.zeros(0, np.uint16), np.zeros(0, np.uint64), {}, {}
+)
