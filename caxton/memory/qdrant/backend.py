@@ -74,11 +74,6 @@ class QdrantBackend:
         """On a server elsewhere."""
         return cls(Server.at(target))
 
-    @classmethod
-    def local(cls, path: str, prefix: str = "caxton") -> QdrantBackend:
-        """On the client's own mode, in a folder: for tests, and up to some thousand entities."""
-        return cls(Server({"path": path}, prefix, 30.0, "local mode"))
-
     async def start(self, model: ModelInfo | None) -> None:
         """As ``MemoryBackend.start``; collections are made, and a write that was cut off is done."""
         try:

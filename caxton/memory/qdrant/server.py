@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 from qdrant_client import AsyncQdrantClient, models
@@ -19,6 +19,7 @@ from qdrant_client.http.exceptions import (
     UnexpectedResponse,
 )
 
+from caxton.config.secret import Secret
 from caxton.errors import MemoryUnavailable, StorageError
 from caxton.memory.backend import ModelInfo
 from caxton.memory.qdrant.points import WORDS, model_digest
@@ -27,6 +28,7 @@ from caxton.memory.remote import RemoteTarget, deadline, shown_url, without_secr
 __all__ = ["NAME", "SCHEMA_POINT", "Server"]
 
 NAME: Final = "qdrant"
+PREFIX: Final = "caxton"
 SCHEMA_VERSION: Final = 1
 SCHEMA_POINT: Final = 2**40
 """Point of the journal's collection that says which version all of them have."""
@@ -51,13 +53,24 @@ class Server:
     """A client and the names of its collections. Belongs to one event loop.
 
     Args:
-        place: what the client is made with: ``url`` and ``api_key``, or ``path``.
+        connect: makes the client.
         prefix: what the names of the collections begin with.
         seconds: how long one call may take.
         shown: where it is, for errors.
+        secret: what never is in an error.
+        local: whether it is the client's own mode for tests, which knows no indexes.
     """
 
-    def __init__(self, place: dict[str, Any], prefix: str, seconds: float, shown: str) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], AsyncQdrantClient],
+        *,
+        prefix: str = PREFIX,
+        seconds: float = 30.0,
+        shown: str = "local mode",
+        secret: Secret = Secret(),
+        local: bool = False,
+    ) -> None:
         self.seconds = seconds
         self.entities = f"{prefix}-entities"
         self.relations = f"{prefix}-relations"
@@ -67,21 +80,33 @@ class Server:
         self.all_vectors: list[str] = []
         """Those of all models that there are."""
         self._vectors_prefix = f"{prefix}-vectors-"
-        self._place = place
+        self.local = local
+        self._connect = connect
         self._shown = shown
+        self._secret = secret
         self._client: AsyncQdrantClient | None = None
 
     @classmethod
     def at(cls, target: RemoteTarget) -> Server:
         """A server elsewhere."""
-        place = {"url": target.url, "api_key": target.secret.reveal() or None}
-        prefix = target.database or "caxton"
-        return cls(place, prefix, target.timeout_ms / 1_000, shown_url(target.url))
+        seconds = target.timeout_ms / 1_000
 
-    @property
-    def local(self) -> bool:
-        """Whether it is the client's own mode for tests."""
-        return "url" not in self._place
+        def connect() -> AsyncQdrantClient:
+            return AsyncQdrantClient(
+                url=target.url,
+                api_key=target.secret.reveal() or None,
+                timeout=math.ceil(seconds),
+                # Would ask the server at once, on the loop, and warn where nobody looks.
+                check_compatibility=False,
+            )
+
+        return cls(
+            connect,
+            prefix=target.database or PREFIX,
+            seconds=seconds,
+            shown=shown_url(target.url),
+            secret=target.secret,
+        )
 
     def vectors_of(self, digest: str) -> str:
         """The collection of a model's vectors."""
@@ -105,12 +130,7 @@ class Server:
             MemoryUnavailable: it does not answer, refuses the key, or is of a later version.
         """
         async with self.asking("the connection"):
-            self._client = AsyncQdrantClient(
-                **self._place,
-                timeout=math.ceil(self.seconds),
-                # Would ask the server at once, on the loop, and warn where nobody looks.
-                check_compatibility=False,
-            )
+            self._client = self._connect()
         there = await self._collections()
         await self._make(there, self.journal, {})
         await self._check_version()
@@ -182,8 +202,7 @@ class Server:
         return MemoryUnavailable(backend=NAME, reason=f"{self._shown}: {reason}")
 
     def _said(self, error: Exception) -> str:
-        secret = self._place.get("api_key") or ""
-        return without_secret(f"{type(error).__name__}: {error}", secret)
+        return without_secret(f"{type(error).__name__}: {error}", self._secret)
 
     async def _collections(self) -> set[str]:
         async with self.asking("its collections"):

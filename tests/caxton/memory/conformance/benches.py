@@ -8,11 +8,17 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
+from model_backend import Kept, ModelBackend
+from qdrant_client import AsyncQdrantClient
+
 from caxton.config.secret import Secret
 from caxton.memory.backend import MemoryBackend, ModelInfo
+from caxton.memory.embedded.backend import EmbeddedBackend
+from caxton.memory.qdrant.backend import QdrantBackend
+from caxton.memory.qdrant.server import Server
 from caxton.memory.remote import RemoteTarget, remote_backend
 
-__all__ = ["Bench", "Neo4jBench", "QdrantBench"]
+__all__ = ["Bench", "EmbeddedBench", "ModelBench", "Neo4jBench", "QdrantBench"]
 
 
 class Bench(Protocol):
@@ -34,7 +40,7 @@ class Bench(Protocol):
         ...
 
     async def harm(self) -> None:
-        """Spoil something that can be made anew. Nothing is open."""
+        """Spoil something that ``verify`` finds and mends. Nothing is open."""
         ...
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -114,9 +120,78 @@ class Neo4jBench(_OnLoop):
 
 
 class QdrantBench(_OnLoop):
-    """Qdrant's client in its local mode, on a folder."""
+    """Qdrant's client in its local mode.
+
+    Args:
+        folder: where it keeps its points; in memory, from one opening to the next, when None.
+    """
 
     examples = 25
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__()
+        self.client = AsyncQdrantClient(":memory:")
+        self._end = self.client.close
+        self.client.close = self._stay  # type: ignore[method-assign]
+        self._folder = folder
+
+    async def _stay(self, **_: Any) -> None:
+        """Closing the backend keeps what is in memory."""
+
+    def connect(self) -> AsyncQdrantClient:
+        """A client of the store."""
+        if self._folder is None:
+            return self.client
+        return AsyncQdrantClient(path=str(self._folder))
+
+    async def open(self, model: ModelInfo | None) -> MemoryBackend:
+        """As ``Bench.open``."""
+        backend = QdrantBackend(Server(self.connect, local=True))
+        await backend.start(model)
+        self._open.append(backend)
+        return backend
+
+    async def harm(self) -> None:
+        """As ``Bench.harm``: relations and vectors of an entity that is not there."""
+        client = self.connect()
+        found, _ = await client.scroll("caxton-entities", limit=1)
+        await client.delete("caxton-entities", [found[0].id])
+        await client.close()
+
+    async def dispose(self) -> None:
+        """As ``Bench.dispose``."""
+        await self._close_all()
+        await self._end()
+
+
+class ModelBench(_OnLoop):
+    """The backend in plain Python that services are tested on."""
+
+    examples = 60
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = Kept()
+
+    async def open(self, model: ModelInfo | None) -> MemoryBackend:
+        """As ``Bench.open``."""
+        backend = ModelBackend(self.kept)
+        await backend.start(model)
+        self._open.append(backend)
+        return backend
+
+    async def harm(self) -> None:
+        """It has nothing that could be made anew."""
+
+    async def dispose(self) -> None:
+        """As ``Bench.dispose``."""
+        await self._close_all()
+
+
+class EmbeddedBench(_OnLoop):
+    """The backend of a node that has no other."""
+
+    examples = 60
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -124,21 +199,14 @@ class QdrantBench(_OnLoop):
 
     async def open(self, model: ModelInfo | None) -> MemoryBackend:
         """As ``Bench.open``."""
-        from caxton.memory.qdrant.backend import QdrantBackend
-
-        backend = QdrantBackend.local(str(self.folder))
+        backend = EmbeddedBackend(self.folder, map_bytes=1 << 30)
         await backend.start(model)
         self._open.append(backend)
         return backend
 
     async def harm(self) -> None:
-        """As ``Bench.harm``: vectors and relations of what is not there."""
-        from qdrant_client import AsyncQdrantClient
-
-        client = AsyncQdrantClient(path=str(self.folder))
-        found, _ = await client.scroll("caxton-entities", limit=1)
-        await client.delete("caxton-entities", [found[0].id])
-        await client.close()
+        """As ``Bench.harm``."""
+        raise NotImplementedError
 
     async def dispose(self) -> None:
         """As ``Bench.dispose``."""

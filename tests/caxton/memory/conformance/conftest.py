@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from benches import Bench, Neo4jBench, QdrantBench
+from benches import Bench, EmbeddedBench, ModelBench, Neo4jBench, QdrantBench
 from bolt_server import BoltServer, bolt_server
 from samples import MODEL
 
 from caxton.memory.backend import MemoryBackend
 
-KINDS = ("qdrant", "neo4j")
+KINDS = ("model", "embedded", "qdrant", "neo4j")
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +35,12 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         server: BoltServer = request.getfixturevalue("bolt")
         made = server_bench = Neo4jBench(server.url, server.password)
         await server_bench.empty()
+    elif request.param == "qdrant":
+        made = QdrantBench()
+    elif request.param == "embedded":
+        made = EmbeddedBench(tmp_path / "memory")
     else:
-        made = QdrantBench(tmp_path / "qdrant")
+        made = ModelBench()
     yield made
     await made.dispose()
 
