@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -28,8 +29,8 @@ from caxton.memory.backend import (
 )
 from caxton.memory.embedded.holder import Holder
 from caxton.memory.embedded.index import IndexModel
-from caxton.memory.embedded.searcher import candidates
 from caxton.memory.embedded.pages import Page, RelationPage
+from caxton.memory.embedded.searcher import candidates
 from caxton.memory.embedded.store import Changed, Store
 from caxton.memory.embedded.tokens import text_terms
 from caxton.memory.embedded.vector_index import FLAT_BELOW
@@ -218,13 +219,14 @@ class EmbeddedBackend:
     ) -> AsyncIterator[tuple[EntityRow, int]]:
         after: bytes | None = b""
         while after is not None:
-            reader = self._store.reader
-
-            def read(after: bytes = after) -> Page:
-                return reader.page(
-                    selection, after=after, limit=PAGE, vectors=vectors, lacking=lacking
-                )
-
+            read: partial[Page] = partial(
+                self._store.reader.page,
+                selection,
+                after=after,
+                limit=PAGE,
+                vectors=vectors,
+                lacking=lacking,
+            )
             page = await self._run(read)
             for row in page.rows:
                 yield EntityRow(row.entity, row.vectors), row.model
@@ -234,11 +236,9 @@ class EmbeddedBackend:
         """All relations of ``scopes``, by the names they come from."""
         after: bytes | None = b""
         while after is not None:
-            reader = self._store.reader
-
-            def read(after: bytes = after) -> RelationPage:
-                return reader.relation_page(scopes, after=after, limit=PAGE)
-
+            read: partial[RelationPage] = partial(
+                self._store.reader.relation_page, scopes, after=after, limit=PAGE
+            )
             page = await self._run(read)
             for relation in page.relations:
                 yield relation

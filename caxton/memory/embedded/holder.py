@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -182,22 +183,19 @@ class Holder:
         return [Fault(f"index: {differs}", mended=True)]
 
     def _compare(self) -> str:
-        with self._store.reader.moment() as moment:
+        if self._behind:
+            return "a commit could not be taken up"
+        with contextlib.ExitStack() as held:
             try:
-                captured = self._captured_at(moment)
+                with self._applying:
+                    moment = held.enter_context(self._store.reader.moment())
+                    # The store may be one commit ahead, which waits here to be taken up.
+                    replay(self.index, moment)
+                    captured = snapshot.capture(self.index)
                 copy = snapshot.restored(captured, self._model, flat_below=self._flat_below)
                 return differences(copy, moment)
             except (LookupError, ValueError) as error:
                 return str(error)
-
-    def _captured_at(self, moment: Moment) -> snapshot.Captured:
-        """What the index is at a moment of the store."""
-        with self._applying:
-            if self._behind:
-                raise ValueError("a commit could not be taken up")
-            # The store may be one commit ahead, which waits here to be taken up.
-            replay(self.index, moment)
-            return snapshot.capture(self.index)
 
     async def close(self) -> None:
         """End it; with a snapshot when a start would have much to read again."""

@@ -109,14 +109,14 @@ class Index:
 
     def _put(self, kept: Sequence[Changed]) -> None:
         size = len(kept)
-        rows = Rows(
+        facts = Rows(
             eid=np.fromiter((one.eid for one in kept), np.uint64, size),
             scope=np.fromiter((one.scope for one in kept), np.uint32, size),
             type=np.fromiter((one.type for one in kept), np.uint32, size),
             valid_from=np.fromiter((one.valid_from for one in kept), np.int64, size),
             valid_to=np.fromiter((one.valid_to for one in kept), np.int64, size),
         )
-        owners = self.roster.put(rows)
+        owners = self.roster.put(facts)
         lengths = np.fromiter((len(one.terms) // 4 for one in kept), np.uint32, size)
         terms = np.frombuffer(b"".join(one.terms for one in kept), "<u4")
         self.words.put(owners, lengths, terms)
@@ -129,8 +129,8 @@ class Index:
         if without:
             self.vectors.remove(owners[without])
         if given:
-            held = [one for at in given if (one := kept[at].vectors) is not None]
-            parts = np.fromiter((len(one) for one in held), np.int64, len(held))
+            held = [rows for at in given if (rows := kept[at].vectors) is not None]
+            parts = np.fromiter((len(rows) for rows in held), np.int64, len(held))
             self.vectors.put(owners[given], parts, np.concatenate(held))
 
     # --- keeping it quick ------------------------------------------------------------------
@@ -139,9 +139,7 @@ class Index:
     def wants_care(self) -> bool:
         """Whether ``care`` would make it smaller or quicker."""
         return (
-            self.vectors.wants_compaction
-            or self.words.wants_merge
-            or self.roster.wants_compaction
+            self.vectors.wants_compaction or self.words.wants_merge or self.roster.wants_compaction
         )
 
     def care(self, *, whole: bool = False) -> list[str]:
@@ -175,8 +173,7 @@ class Index:
         return done
 
     def close_gaps(self) -> None:
-        """Number the entities anew, without those that are gone. The caller holds the lock alone.
-        """
+        """Number the entities anew, without those that are gone. The lock is held alone."""
         numbers = self.roster.compact()
         self.vectors.renumber(numbers)
         self.words.renumber(numbers)
@@ -231,7 +228,11 @@ class Index:
             )
 
     def _near(
-        self, vector: NDArray[np.float32], limit: int, look_at: int, allowed: NDArray[np.bool_] | None
+        self,
+        vector: NDArray[np.float32],
+        limit: int,
+        look_at: int,
+        allowed: NDArray[np.bool_] | None,
     ) -> NDArray[np.int64]:
         while True:
             places = self.vectors.search(vector, look_at, allowed)

@@ -1,8 +1,8 @@
 """Finds entities by their words: BM25 over arrays.
 
 A text is a document with a number of its own; a new text of the same owner is a new document, and
-the old one is dead. Postings of new texts wait in ``_fresh`` and are sealed into segments, which are
-merged now and then. Scores are those of the living texts: they do not depend on what was before.
+the old one is dead. Postings of new texts wait in ``_fresh`` and are sealed into segments, which
+are merged now and then. Scores are those of the living texts: what was before does not count.
 
 Not thread-safe: whoever searches keeps writers away meanwhile.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from caxton.memory.embedded.columns import Column
 from caxton.memory.embedded.postings import Segment
 
-__all__ = ["B", "K1", "KeywordIndex", "Merge", "WordQuery", "word_marks"]
+__all__ = ["K1", "B", "KeywordIndex", "Merge", "WordQuery", "word_marks"]
 
 K1: Final = 1.2
 B: Final = 0.75
@@ -92,13 +92,11 @@ class KeywordIndex:
     def bytes(self) -> int:
         """Memory that it takes."""
         columns = (*self._fresh, self._owner, self._length, self._living, self._doc)
-        return sum(one.bytes for one in (*columns, *self._segments))
+        return sum(one.bytes for one in columns) + sum(one.bytes for one in self._segments)
 
     # --- writing ---------------------------------------------------------------------------
 
-    def put(
-        self, owners: Owners, lengths: NDArray[np.uint32], terms: NDArray[np.uint32]
-    ) -> None:
+    def put(self, owners: Owners, lengths: NDArray[np.uint32], terms: NDArray[np.uint32]) -> None:
         """Texts of owners, each once, in place of those they have.
 
         Args:
@@ -123,10 +121,9 @@ class KeywordIndex:
             self.seal()
             self._segments = (*self._segments, made)
             return
-        for column, values in zip(
-            self._fresh, (made.term_of_each(), made.docs, made.counts), strict=True
-        ):
-            column.extend(values)
+        self._fresh[0].extend(made.term_of_each())
+        self._fresh[1].extend(made.docs)
+        self._fresh[2].extend(made.counts)
         if len(self._fresh[0]) > FRESH:
             self.seal()
 

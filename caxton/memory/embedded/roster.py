@@ -17,7 +17,7 @@ from caxton.memory.embedded.columns import Column
 from caxton.memory.embedded.layout import ALWAYS_FROM, ALWAYS_TO
 from caxton.memory.embedded.vector_index import VectorIndex
 
-__all__ = ["FEW", "Chosen", "Rows", "Roster", "Wanted"]
+__all__ = ["FEW", "Chosen", "Roster", "Rows", "Wanted"]
 
 FEW: Final = 256
 """So many chosen owners are also kept as a list of them."""
@@ -154,10 +154,11 @@ class Roster:
                 raise ValueError(f"entity {rows.eid[new[0]]} comes late")
             first = len(self._eid)
             owners[new] = np.arange(first, first + len(new))
-            columns = (self._eid, self._scope, self._type, self._from, self._to)
-            values = (rows.eid, rows.scope, rows.type, rows.valid_from, rows.valid_to)
-            for column, value in zip(columns, values, strict=True):
-                column.extend(value[new])
+            self._eid.extend(rows.eid[new])
+            self._scope.extend(rows.scope[new])
+            self._type.extend(rows.type[new])
+            self._from.extend(rows.valid_from[new])
+            self._to.extend(rows.valid_to[new])
             self._living.extend(np.ones(len(new), dtype=np.bool_))
             self._count += len(new)
             timed = self._is_timed(rows.valid_from[new], rows.valid_to[new])
@@ -282,5 +283,6 @@ class Roster:
 def _among(values: NDArray[np.uint32], wanted: frozenset[int]) -> Bools:
     if len(wanted) == 1:
         (one,) = wanted
-        return values == one
+        same: Bools = values == one
+        return same
     return np.isin(values, np.fromiter(wanted, np.uint32, len(wanted)))

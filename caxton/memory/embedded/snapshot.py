@@ -132,8 +132,7 @@ def write(folder: Path, captured: Captured) -> str:
         try:
             with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as to:
                 to.write(msgspec.json.encode(header) + b"\n")
-                for one in arrays.values():
-                    to.write(_bytes(one))
+                to.writelines(_bytes(one) for one in arrays.values())
                 to.flush()
                 os.fsync(to.fileno())
             os.replace(unfinished, folder / name)
@@ -145,7 +144,7 @@ def write(folder: Path, captured: Captured) -> str:
 
 
 def _bytes(array: NDArray[Any]) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _flush(folder: Path) -> None:
@@ -181,9 +180,7 @@ def forget_others(folder: Path, token: str) -> int:
     return removed
 
 
-def read(
-    folder: Path, token: str, model: IndexModel, *, flat_below: int = FLAT_BELOW
-) -> Index:
+def read(folder: Path, token: str, model: IndexModel, *, flat_below: int = FLAT_BELOW) -> Index:
     """The index of the snapshot that the store knows by ``token``.
 
     Raises:

@@ -1,7 +1,7 @@
 """Finds owners by vectors: all are looked at, up to some thousands as they are, then as codes.
 
-A code (RaBitQ) has one bit for each dimension. What it finds is a guess, to be ranked again with the
-vectors themselves; that is quick enough to look at every code, and so a choice of owners costs
+A code (RaBitQ) has one bit for each dimension. What it finds is a guess, to be ranked again with
+the vectors themselves. Looking at every code is quick enough, and so a choice of owners costs
 nothing of what is found, as it would in a graph of neighbours.
 
 An owner has one vector for each part; they lie at consecutive places. New vectors are put at the
@@ -43,7 +43,7 @@ class Codes:
     def __init__(self, dimension: int) -> None:
         import faiss
 
-        self._faiss = faiss
+        self._faiss: Any = faiss
         self._index: Any = faiss.IndexRaBitQ(dimension, faiss.METRIC_INNER_PRODUCT)
         self._index.qb = QUERY_BITS
 
