@@ -4,6 +4,7 @@
 table    key                          value
 ======== ============================ ==================================================
 meta     ``head``                     ``Head``
+meta     ``snapshot``                 what ``Store.trim`` was given
 numbers  kind, text                   the small number of a scope, type or model
 texts    kind, number u32             its text
 terms    term                         its number u32
@@ -42,6 +43,7 @@ __all__ = [
     "MOST_PARTS",
     "RELATION",
     "SCOPE",
+    "SNAPSHOT",
     "TABLES",
     "TYPE",
     "U32",
@@ -68,6 +70,7 @@ TABLES: Final = (
 LAYOUT: Final = 1
 """Version of what lies in these tables; a store with a later one is refused."""
 HEAD: Final = b"head"
+SNAPSHOT: Final = b"snapshot"
 ALWAYS_FROM: Final = -(1 << 63)
 """Stands for a ``valid_from_ms`` of None."""
 ALWAYS_TO: Final = (1 << 63) - 1

@@ -17,6 +17,7 @@ from caxton.memory.embedded.layout import (
     MODEL,
     RELATION,
     SCOPE,
+    SNAPSHOT,
     TYPE,
     U32,
     U64,
@@ -91,6 +92,11 @@ class Moment:
         """The first change that is still noted; ``last_seq + 1`` when none is."""
         cursor = self.txn.cursor(self.tables["changed"])
         return int(U64.unpack(cursor.key())[0]) if cursor.first() else self.last_seq + 1
+
+    @property
+    def snapshot(self) -> bytes:
+        """What the last ``Store.trim`` gave; empty when none did."""
+        return self.txn.get(SNAPSHOT, b"", db=self.tables["meta"])
 
     def number(self, kind: bytes, text: str) -> int | None:
         """The small number of a text; None when it never had one."""

@@ -16,7 +16,16 @@ import msgspec
 from caxton.errors import QueueFull, StorageBroken, StorageError, StorageFull
 from caxton.memory.backend import Change, ModelInfo, Selection
 from caxton.memory.embedded.compaction import compact
-from caxton.memory.embedded.layout import HEAD, MODEL, U64, Head, head_record, model_text, text_key
+from caxton.memory.embedded.layout import (
+    HEAD,
+    MODEL,
+    SNAPSHOT,
+    U64,
+    Head,
+    head_record,
+    model_text,
+    text_key,
+)
 from caxton.memory.embedded.numbers import Numbers
 from caxton.memory.embedded.opened import NAME, Opened
 from caxton.memory.embedded.reader import Reader
@@ -213,13 +222,15 @@ class Store:
             self.observer_failures += 1
             logger.exception("an index of the memory missed the change %d", self._head.seq)
 
-    def _trim(self, seq: int) -> int:
+    def _trim(self, seq: int, snapshot: bytes | None) -> int:
         env, removed = self._opened.environment, 0
         with storage_errors(NAME), env.begin(write=True) as txn:
             cursor = txn.cursor(env.tables["changed"])
             while cursor.first() and U64.unpack(cursor.key())[0] <= seq:
                 cursor.delete()
                 removed += 1
+            if snapshot is not None:
+                txn.put(SNAPSHOT, snapshot, db=env.tables["meta"])
         return removed
 
     # --- on the event loop --------------------------------------------------------------------
@@ -245,9 +256,14 @@ class Store:
         """
         return cast("tuple[int, int]", await self._submit(selection, 1))
 
-    async def trim(self, seq: int) -> int:
-        """Forget the changes up to and including ``seq``, for a snapshot has them; how many."""
-        return await self._on_thread(self._trim, seq)
+    async def trim(self, seq: int, *, snapshot: bytes | None = None) -> int:
+        """Forget the changes up to and including ``seq``, for a snapshot has them; how many.
+
+        Args:
+            seq: the last change of which nobody needs to know any more.
+            snapshot: told by ``Moment.snapshot`` from now on; what was told before when None.
+        """
+        return await self._on_thread(self._trim, seq, snapshot)
 
     async def compact(self) -> tuple[int, int]:
         """Give free pages back to the disk; bytes of its file before and after.
