@@ -137,7 +137,7 @@ class Bolt:
                 yield
         except AuthError as error:
             raise self._unavailable(
-                f"it refuses the user {self._target.user}: set memory.user and memory.secret"
+                f"it refuses the user {self._target.user}: set memory.user and memory.password"
             ) from error
         except (ServiceUnavailable, TransientError) as error:
             raise self._unavailable(f"{self._said(error)}{doubt}") from error

@@ -189,7 +189,7 @@ class Server:
                 yield
         except UnexpectedResponse as error:
             if error.status_code in REFUSED:
-                raise self._unavailable("it refuses the key: set memory.secret") from error
+                raise self._unavailable("it refuses the key: set memory.api_key") from error
             if writes and error.status_code is not None and error.status_code < 500:
                 raise StorageError(store=NAME, reason=self._said(error)) from error
             raise self._unavailable(self._said(error)) from error

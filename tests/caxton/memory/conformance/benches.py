@@ -167,7 +167,7 @@ class QdrantBench(_OnLoop):
 class ModelBench(_OnLoop):
     """The backend in plain Python that services are tested on."""
 
-    examples = 60
+    examples = 30
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class ModelBench(_OnLoop):
 class EmbeddedBench(_OnLoop):
     """The backend of a node that has no other."""
 
-    examples = 60
+    examples = 30
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

@@ -226,7 +226,7 @@ class Answering:
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(401, "memory.secret"), (403, "memory.secret"), (500, "500"), (None, "within 0.3 s")],
+    [(401, "memory.api_key"), (403, "memory.api_key"), (500, "500"), (None, "within 0.3 s")],
 )
 async def test_what_a_server_refuses_is_told_without_the_key(
     status: int | None, said: str
