@@ -1,0 +1,1 @@
+"""The memory in a Qdrant server, with Qdrant's own client (extra ``qdrant``)."""
