@@ -23,7 +23,7 @@ GUESSED: Final = 800
 MOST_GUESSED: Final = 3_200
 STEP: Final = 100
 """Places that are looked at before it is decided whether to go on."""
-SURE: Final = 3.0
+SURE: Final = 2.5
 """So many deviations of the codes' errors lie between what was found and what is not looked at."""
 
 Floats = NDArray[np.float32]
