@@ -42,7 +42,8 @@ WRITERS = 4
 DIMENSION = 64
 MODEL = ModelInfo("stub", DIMENSION, "00")
 MAP_BYTES = 1 << 30
-START_S = 60.0
+SILENT_S = 60.0
+"""A writer that acknowledges nothing for so long hangs."""
 
 
 def scope_of(writer: int) -> Scope:
@@ -126,7 +127,7 @@ class Kills:
     def kill(self) -> None:
         """Start a writer, kill it at a random moment, look at what is left."""
         writer = subprocess.Popen(
-            [sys.executable, __file__, "--write", str(self.folder)],
+            [sys.executable, "-X", "faulthandler", __file__, "--write", str(self.folder)],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
@@ -144,11 +145,15 @@ class Kills:
     def _read(self, writer: subprocess.Popen[bytes], lines: int, longer_s: float) -> None:
         """Until it acknowledged so many operations, and for a moment after that."""
         assert writer.stdout is not None
-        raw, deadline = b"", time.monotonic() + START_S
+        raw = b""
         while raw.count(b"\n") < lines:
-            ready, _, _ = select.select([writer.stdout], [], [], deadline - time.monotonic())
-            piece = os.read(writer.stdout.fileno(), 65_536) if ready else b""
-            assert piece, f"the writer ended or hangs: {writer.poll()}"
+            ready, _, _ = select.select([writer.stdout], [], [], SILENT_S)
+            if not ready:
+                writer.send_signal(signal.SIGABRT)  # It tells where it is.
+                writer.wait(30)
+                raise AssertionError(f"it hangs, after {raw!r}")
+            piece = os.read(writer.stdout.fileno(), 65_536)
+            assert piece, f"it ended by itself with {writer.wait(30)}"
             raw += piece
         end = time.monotonic() + longer_s
         while (left := end - time.monotonic()) > 0:
