@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from sandbox.call_errors import out_of_fuel, range_error, too_large
 from sandbox.engine import LogLine
 from sandbox.errors import Reason, SandboxError
 from sandbox.limits import Limits
@@ -317,84 +318,9 @@ class HostCalls:
             raise self.fail(out_of_fuel(self._limits))
 
     def _check(self, memory: GuestMemory, function: str, ptr: int, length: int) -> None:
-        error = range_error(memory, function, ptr & U32, length)
+        error = range_error(memory.size(), function, ptr & U32, length)
         if error:
             raise self.fail(error)
-
-
-def range_error(memory: GuestMemory, what: str, ptr: int, length: int) -> SandboxError | None:
-    """The error for a range that is not inside the memory, or None. Both unsigned."""
-    size = memory.size()
-    if ptr + length <= size:
-        return None
-    return SandboxError(
-        Reason.BAD_POINTER,
-        f"{what}: bytes {ptr} to {ptr + length} are outside the guest's memory of {size} bytes",
-        pointer=ptr,
-        length=length,
-        memory=size,
-    )
-
-
-def out_of_fuel(limits: Limits) -> SandboxError:
-    """The error for a spent budget."""
-    return SandboxError(
-        Reason.OUT_OF_FUEL,
-        f"the call used up its {limits.fuel} units of fuel; give it less work or raise fuel",
-        limit=limits.fuel,
-    )
-
-
-def timed_out(limits: Limits) -> SandboxError:
-    """The error for a passed wall clock."""
-    return SandboxError(
-        Reason.TIMEOUT,
-        f"the call took longer than {limits.wall_ms} ms; give it less work or raise wall_ms",
-        limit_ms=limits.wall_ms,
-    )
-
-
-def trapped(trap: str) -> SandboxError:
-    """The error for a trap, by the engine's name of it."""
-    return SandboxError(
-        Reason.TRAP,
-        f"the guest trapped: {trap.replace('_', ' ')}; this is an error in the guest",
-        trap=trap,
-    )
-
-
-def host_failed(function: str, error: Exception) -> SandboxError:
-    """The error for an exception in a host function: ours, not the guest's."""
-    return SandboxError(
-        Reason.HOST_ERROR, f"host function {function} failed: {error!r}", function=function
-    )
-
-
-def too_large(reason: Reason, what: str, given: int, field: str, limit: int) -> SandboxError:
-    """The error for a size over a limit, naming the field that holds it."""
-    return SandboxError(
-        reason,
-        f"{what} has {given} bytes, the limit {field} is {limit}",
-        given=given,
-        limit=limit,
-        field=field,
-    )
-
-
-def check_message(what: str, data: bytes, limits: Limits) -> None:
-    """Refuse input over ``message_bytes``, before the guest sees any of it."""
-    if len(data) > limits.message_bytes:
-        raise too_large(
-            Reason.MESSAGE_TOO_LARGE, what, len(data), "message_bytes", limits.message_bytes
-        )
-
-
-def check_output(size: int, limits: Limits) -> None:
-    """Refuse what a command printed when it is over ``stdout_bytes``."""
-    if size > limits.stdout_bytes:
-        raise too_large(
-            Reason.REPLY_TOO_LARGE, "standard output", size, "stdout_bytes", limits.stdout_bytes
-        ) from None
 
 
 def exchange(
@@ -419,7 +345,7 @@ def exchange(
                 f"the guest's alloc refused {len(data)} bytes; send less",
                 given=len(data),
             )
-        if error := range_error(memory, "alloc", ptr, len(data)):
+        if error := range_error(memory.size(), "alloc", ptr, len(data)):
             raise error
         memory.write(ptr, data)
     packed = handle_message(_signed(ptr), len(data))
@@ -428,7 +354,7 @@ def exchange(
         raise too_large(
             Reason.REPLY_TOO_LARGE, "the reply", length, "reply_bytes", limits.reply_bytes
         )
-    if error := range_error(memory, "handle_message", start, length):
+    if error := range_error(memory.size(), "handle_message", start, length):
         raise error
     reply = memory.read(start, length)
     if dealloc is not None and length:

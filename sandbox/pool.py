@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from sandbox.call_errors import check_message
 from sandbox.engine import CommandResult, ComponentResult
 from sandbox.engines import EngineName, check_engine, check_wasmer
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.frames import Header, pack
 from sandbox.grants import Grants
-from sandbox.host import check_message
 from sandbox.limits import Limits
 from sandbox.module import Kind, Module, exported
 from sandbox.questions import Questions

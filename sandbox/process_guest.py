@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Self
 
+from sandbox.call_errors import check_message
 from sandbox.engine import GuestReply
 from sandbox.errors import Reason, SandboxError
 from sandbox.frames import Header, pack
 from sandbox.grants import Grants
-from sandbox.host import check_message
 from sandbox.limits import Limits
 from sandbox.module import Module
 from sandbox.pool import exchange

@@ -27,6 +27,7 @@ from wasmer_sdk import (
     WasmerError,
 )
 
+from sandbox.call_errors import check_message, timed_out, too_large, trapped
 from sandbox.components.functions import Function
 from sandbox.engine import (
     AgentInstance,
@@ -39,7 +40,6 @@ from sandbox.engines import check_wasmer_limits, commands_only
 from sandbox.errors import Reason, SandboxError
 from sandbox.folder_copies import copies
 from sandbox.grants import Grants
-from sandbox.host import check_message, timed_out, too_large, trapped
 from sandbox.limits import Limits
 from sandbox.module_limits import limited
 from sandbox.services.request import Ask, nobody

@@ -6,10 +6,11 @@ import threading
 from functools import partial
 from pathlib import Path
 
+from sandbox.call_errors import check_message
 from sandbox.engine import GuestReply
 from sandbox.errors import Reason, SandboxError
 from sandbox.grants import Grants
-from sandbox.host import check_message, exchange
+from sandbox.host import exchange
 from sandbox.limits import Limits
 from sandbox.module import require_agent
 from sandbox.services.request import Ask, nobody

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import wasmtime
 
+from sandbox.call_errors import check_message, check_output
 from sandbox.engine import CommandResult
 from sandbox.grants import Grants
-from sandbox.host import HostAbort, check_message, check_output
+from sandbox.host import HostAbort
 from sandbox.limits import Limits
 from sandbox.module import COMMAND_EXPORTS, require
 from sandbox.services.request import Ask, nobody

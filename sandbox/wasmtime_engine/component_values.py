@@ -16,6 +16,7 @@ import wasmtime
 from wasmtime import WasmtimeError, _ffi
 from wasmtime import component as wc
 
+from sandbox.call_errors import too_large
 from sandbox.components.types import (
     Case,
     Enum,
@@ -31,7 +32,6 @@ from sandbox.components.types import (
 )
 from sandbox.components.values import MOST_VALUES
 from sandbox.errors import Reason, SandboxError
-from sandbox.host import too_large
 from sandbox.limits import Limits
 
 __all__ = ["call"]

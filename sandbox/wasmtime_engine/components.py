@@ -20,6 +20,7 @@ import wasmtime
 from wasmtime import WasmtimeError
 from wasmtime import component as wc
 
+from sandbox.call_errors import check_message, check_output, host_failed, too_large
 from sandbox.components.functions import Function
 from sandbox.components.types import Case, Result
 from sandbox.components.values import InvalidValue, parse, read_fields, to_json
@@ -27,7 +28,7 @@ from sandbox.components.world import HOST
 from sandbox.engine import Compiled, ComponentResult, load_failed
 from sandbox.errors import Reason, SandboxError
 from sandbox.grants import Grants
-from sandbox.host import HostAbort, check_message, check_output, host_failed, too_large
+from sandbox.host import HostAbort
 from sandbox.limits import Limits
 from sandbox.services.request import Ask, nobody
 from sandbox.ticker import Ticker

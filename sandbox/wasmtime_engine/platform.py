@@ -17,18 +17,10 @@ import wasmtime
 from wasmtime import Trap, TrapCode, WasmtimeError
 
 from sandbox.abi import FUNCTIONS, WASI, Level
+from sandbox.call_errors import host_failed, out_of_fuel, timed_out, trapped
 from sandbox.engine import load_failed
 from sandbox.errors import Reason, SandboxError
-from sandbox.host import (
-    U32,
-    GuestMemory,
-    HostAbort,
-    HostCalls,
-    host_failed,
-    out_of_fuel,
-    timed_out,
-    trapped,
-)
+from sandbox.host import U32, GuestMemory, HostAbort, HostCalls
 from sandbox.limits import Limits
 from sandbox.services.request import Ask, nobody
 from sandbox.ticker import Ticker, ticks
