@@ -117,6 +117,7 @@ async def test_a_request_without_an_answer_times_out_and_names_its_conversation(
         assert [one.state for one in detail.messages] == ["pending"]
 
 
+@pytest.mark.process
 async def test_another_number_of_shards_loses_nothing(tmp_path: Path) -> None:
     """What is pending or can be read is so after each change."""
     settings = config(tmp_path, shards=2)

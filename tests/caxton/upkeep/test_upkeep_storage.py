@@ -205,6 +205,7 @@ def test_compaction_gives_room_back(data: Path) -> None:
     folder.close()
 
 
+@pytest.mark.process
 @pytest.mark.timeout(120)
 async def test_a_running_node_is_backed_up_and_its_backup_runs(tmp_path: Path) -> None:
     """With several shards under load: the backup is whole, and a node goes on from it."""
