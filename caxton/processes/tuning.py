@@ -12,10 +12,12 @@ def tune() -> None:
     """Fewer full collections, faster hand-over of the interpreter lock.
 
     Messages hold no cycles, so the cyclic collector has little to find; what is alive after the
-    start stays alive, and need not be looked at again. A shorter switch interval bounds how long
-    the event loop waits for the journal's thread, or that thread for it.
+    start stays alive, and need not be looked at again. A collection stops everything for about
+    0.2 us an object. So the young ones are small, which costs no more in sum, and the older
+    generations are looked at as rarely as they would be with large ones. A shorter switch interval
+    bounds how long the event loop waits for the journal's thread, or that thread for it.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
+    gc.set_threshold(5_000, 500, 100)
     sys.setswitchinterval(0.0005)
