@@ -1,8 +1,9 @@
 """The worked guests, built from their source and run, with the compilers that are here.
 
 WebAssembly text needs none. The others are built where ``ziglang`` (in this Python or that of
-``TOOLS_PYTHON``), a Rust with a WebAssembly target, ``asc`` or ``componentize-qjs`` is found. Go
-and Python take minutes to compile and are left to ``caxton tool build``.
+``TOOLS_PYTHON``), ``go`` or ``componentize-py`` (on the path or beside that Python), a Rust with a
+WebAssembly target, ``asc`` or ``componentize-qjs`` is found. ``scripts/check-tools`` has the
+compilers for C, Go and Python.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from sandbox.memory_keys import MemoryKeys
 
 EXAMPLES: Final = Path(__file__).resolve().parents[3] / "examples"
 
-TOOLS: Final = ("echo_wat", "words_c", "words_rust", "words_as", "words_js")
+TOOLS: Final = (
+    "echo_wat", "words_c", "words_rust", "words_go", "words_as", "words_js", "words_python",
+)  # fmt: skip
 AGENTS: Final = ("counter_c", "counter_rust", "counter_as")
 
 
