@@ -60,7 +60,7 @@ def copied(name: str, source: str, folder: Path) -> Sources:
     return find_sources(folder / name)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", [one for one in TOOLS if can_build(EXAMPLES / "tools" / one)])
 async def test_a_tool_is_built_and_passes_its_cases(name: str, tmp_path: Path) -> None:
     """By the compiler that is found, from its source alone."""
@@ -75,7 +75,7 @@ async def test_a_tool_is_built_and_passes_its_cases(name: str, tmp_path: Path) -
     assert tool.about.name == name
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "name", [one for one in AGENTS if can_build(EXAMPLES / "wasm-agents" / one)]
 )
