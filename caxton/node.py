@@ -211,6 +211,8 @@ class Node:
         self._stack.push_async_callback(self._memory.close)
         if config.memory_enabled:
             self.gateway.memory = self._memory.memory
+            if self._status is not None:
+                self._status.memory_now = self._memory.glance
         if listener is not None and self._status is not None:
             from caxton.processes.gateway_main import run_gateway
 

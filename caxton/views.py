@@ -20,6 +20,7 @@ __all__ = [
     "DeadLetterView",
     "Event",
     "LatencyView",
+    "MemoryView",
     "MessageView",
     "NodeView",
     "ProcessView",
@@ -322,6 +323,21 @@ class ToolsView(msgspec.Struct, frozen=True):
     tools: tuple[ToolUseView, ...] = ()
 
 
+class MemoryView(msgspec.Struct, frozen=True):
+    """The memory, where it was asked for anything; zeros before."""
+
+    open: bool = False
+    entities: int = 0
+    relations: int = 0
+    unembedded: int = 0
+    """Entities that wait for vectors."""
+    searches: int = 0
+    writes: int = 0
+    """Since its process started."""
+    note: str = ""
+    """What is not as it should be."""
+
+
 class NodeView(msgspec.Struct, frozen=True):
     """The node at one glance."""
 
@@ -343,6 +359,7 @@ class NodeView(msgspec.Struct, frozen=True):
     tool_servers: tuple[ToolServerView, ...] = ()
     """MCP servers whose tools agents may list. They are not sandboxed."""
     tools: ToolsView = ToolsView()
+    memory: MemoryView = MemoryView()
 
 
 class Event(msgspec.Struct, frozen=True):

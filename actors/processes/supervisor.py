@@ -320,9 +320,10 @@ class ProcessSupervisor:
     async def stop(self, timeout_s: float) -> bool:
         """Drain and stop every child; False when some had to be killed.
 
-        The group that was started last stops first, unless it is to stop last. The children of a ``one_for_one`` group drain
-        together, so that one that hangs takes no time from the others; those of other groups one
-        by one, in reverse order. Nothing is restarted any more, and no back-off is waited for.
+        The group that was started last stops first, unless it is to stop last. The children of a
+        ``one_for_one`` group drain together, so that one that hangs takes no time from the others;
+        those of other groups one by one, in reverse order. Nothing is restarted any more, and no
+        back-off is waited for.
 
         Args:
             timeout_s: for all of them, in seconds; what is left then is killed.

@@ -229,6 +229,7 @@ _GRANTS: Final[Rows] = {
     "hosts": ("hosts", _names(_HOST, "host names such as api.example.com")),
     "env": ("env", _names(_ENV, "names of variables")),
     "kv": ("kv", _boolean),
+    "memory": ("memory", _boolean),
     "databases": (
         "databases",
         _names(_DATABASE, "names of databases, with :rw for those to write"),

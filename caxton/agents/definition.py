@@ -125,6 +125,8 @@ class Permissions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     databases: tuple[str, ...] = ()
     tools: dict[str, Permissions] = {}
     """Tools with permissions of their own, which stand in place of these."""
+    memory: bool = False
+    """Search the agent's own memory."""
 
     def for_tool(self, name: str) -> dict[str, Any]:
         """What the tool ``name`` may reach, as plain types without what is not granted."""
@@ -138,6 +140,8 @@ class Permissions(msgspec.Struct, frozen=True, array_like=True, gc=False):
                 given[key] = list(values)
         if own.kv:
             given["kv"] = True
+        if own.memory:
+            given["memory"] = True
         return given
 
 
@@ -193,6 +197,14 @@ class AgentDefinition(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def capability_version(self, capability: str) -> str:
         """The version in which it offers a capability: its own, when it names no other."""
         return self.capability_versions.get(capability, self.version)
+
+    def granted(self, tool: str) -> dict[str, Any]:
+        """What a tool of this agent may reach, as ``Permissions.for_tool``; ``memory`` names the
+        agent whose it is. The empty name is that of the agent's own module."""
+        given = self.permissions.for_tool(tool)
+        if "memory" in given:
+            given["memory"] = self.name
+        return given
 
     @property
     def slug(self) -> str:

@@ -85,10 +85,11 @@ class Services:
     def sandbox(self) -> Sandbox:
         """The sandbox of this process, made when the first WASM agent asks."""
         if self._sandbox is None:
+            from caxton.tools.guest_memory import guest_search
             from sandbox import Questions, Sandbox
             from sandbox.services.answerer import host_services
 
-            self._answerer = host_services()
+            self._answerer = host_services(guest_search(self.memory))
 
             folder = self.config.data / "cache" / "modules"
             folder.parent.mkdir(parents=True, exist_ok=True)

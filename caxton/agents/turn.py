@@ -132,7 +132,7 @@ class Turn:
         result = await self.runner.call(
             tool,
             arguments,
-            permissions=self.definition.permissions.for_tool(tool.name),
+            permissions=self.definition.granted(tool.name),
             timeout_ms=limits.tool_timeout_ms or TOOL_TIMEOUT_MS,
             owner=self.definition.slug,
         )

@@ -118,7 +118,7 @@ class WasmBehaviour:
         from caxton.tools.grants import grants_of
 
         return grants_of(
-            self.definition.permissions.for_tool(""),
+            self.definition.granted(""),
             workspace=self._config.workspace,
             namespace=self._namespace,
             environment=os.environ,

@@ -135,6 +135,18 @@ TOOL_METRICS: tuple[MetricRow, ...] = (
 """Of the node."""
 
 
+MEMORY_METRICS: tuple[MetricRow, ...] = (
+    MetricRow("caxton_memory_open", "1 when the memory answers", "gauge", "open"),
+    MetricRow("caxton_memory_entities", "Entities remembered", "gauge", "entities"),
+    MetricRow("caxton_memory_relations", "Relations remembered", "gauge", "relations"),
+    MetricRow("caxton_memory_unembedded", "Entities that wait for vectors", "gauge",
+              "unembedded"),
+    MetricRow("caxton_memory_searches", "Searches answered", "counter", "searches"),
+    MetricRow("caxton_memory_writes", "Writes done", "counter", "writes"),
+)  # fmt: skip
+"""Of the node; zeros until somebody asks the memory."""
+
+
 class _Collector(Collector):
     def __init__(
         self,
@@ -155,6 +167,9 @@ class _Collector(Collector):
         for latency in LATENCIES:
             yield self._latency(latency)
         yield from self._of_tools()
+        for row in MEMORY_METRICS:
+            kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+            yield kind(row.name, row.help, value=float(getattr(self._node.memory, row.field)))
         errors = CounterMetricFamily(
             "caxton_errors", "Messages refused or failed, by error code", labels=["code"]
         )

@@ -51,6 +51,8 @@ __all__ = ["MemoryService"]
 
 logger = logging.getLogger("caxton.memory")
 
+COUNT_S: Final = 5.0
+"""How long their number is taken for true while nothing is written."""
 COUNTED: Final = 100_000
 """Most entities without vectors that are counted one by one."""
 
@@ -112,6 +114,8 @@ class MemoryService:
         self._open = False
         self._closing = False
         """Whether what is asked is given up."""
+        self._counted = (-COUNT_S, -1, 0)
+        """When entities without vectors were counted, after how many writes, and their number."""
         self._work: set[asyncio.Future[Any]] = set()
 
     def _created(self, created: Sequence[Entity]) -> None:
@@ -224,11 +228,16 @@ class MemoryService:
     async def _unembedded(self, stats: BackendStats) -> int:
         if self._vectorizer.embedder is None:
             return stats.entities
-        count = 0
+        when, writes, count = self._counted
+        age_s = time.monotonic() - when
+        if age_s < COUNT_S and writes == self._ledger.writes:
+            return count
+        writes, count = self._ledger.writes, 0
         async for _ in self._backend.unembedded():
             count += 1
             if count == COUNTED:
                 break
+        self._counted = (time.monotonic(), writes, count)
         return count
 
     async def _maintain(self, request: Maintain) -> Maintained:

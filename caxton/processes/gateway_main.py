@@ -50,6 +50,7 @@ async def run_gateway(
     memory = MemoryLink(layout, GATEWAY, lambda: control.tell("need", "memory"))
     if config.memory_enabled:
         gateway.memory = memory.memory
+        status.memory_now = memory.glance
     content = ContentReader(config.data / "content", map_bytes=config.storage_map_bytes)
     gateway.read_content = content.get
 

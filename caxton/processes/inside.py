@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from caxton.agents.directory import Directory
 from caxton.agents.keeper import Keeper
 from caxton.agents.kinds import Services
-from caxton.errors import InternalError
+from caxton.errors import CaxtonError, InternalError
 from caxton.gateway import Gateway
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Answer, Query, Submit
@@ -21,6 +21,7 @@ from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.observe.message_log import make_message_log
 from caxton.processes.layout import Layout
 from caxton.processes.memory_agents import MemoryAgents
+from caxton.processes.memory_link import memory_view
 from caxton.processes.peers import answer
 from caxton.processes.shard_main import make_loader, make_registrar
 from caxton.processes.status import NodeStatus
@@ -30,6 +31,7 @@ from caxton.routing.submission import Submission
 from caxton.shard import Shard
 from caxton.storage.registry import AgentRecord, Registry
 from caxton.tools.grant_audit import AuditQueue, GrantAudit
+from caxton.views import MemoryView
 
 if TYPE_CHECKING:
     from caxton.memory.host import MemoryHost
@@ -79,7 +81,7 @@ class Inside:
         self._memory: MemoryHost | None = None
         self.memory = Memory(self._ask_memory) if config.memory_enabled else None
         """What the node remembers; opened by the first question."""
-        self.tools = ToolService(config, event)
+        self.tools = ToolService(config, event, self.memory)
         self._records = AuditQueue(self._ask_keeper)
         self._grants = GrantAudit(self._records)
         self.tools.audit = self._records
@@ -121,6 +123,15 @@ class Inside:
             self._memory.start()
         return await self._memory.answer(request)
 
+    async def _glance(self, _: bool) -> MemoryView:
+        if self._memory is None or self.memory is None:
+            return MemoryView()
+        try:
+            async with asyncio.timeout(1.0):
+                return memory_view(await self.memory.stats())
+        except (TimeoutError, CaxtonError) as error:
+            return MemoryView(note=str(error))
+
     def _changed(self, records: list[AgentRecord]) -> None:
         self._shard.registry_changed(records)
 
@@ -140,6 +151,7 @@ class Inside:
         gateway.memory = self.memory
         if status is not None:
             status.tools_now = self.tools.usage
+            status.memory_now = self._glance
 
         def told() -> None:
             if status is not None:

@@ -10,17 +10,18 @@ from typing import Any, Final
 import msgspec
 
 from actors import Link, LinkClient
-from caxton.errors import MemoryUnavailable, NodeNotReady
+from caxton.errors import CaxtonError, MemoryUnavailable, NodeNotReady
 from caxton.links.questions import Questions
 from caxton.links.wire import Answer, decode_payload
 from caxton.memory.client import Memory
-from caxton.memory.requests import Request
+from caxton.memory.requests import MemoryStats, Request
 from caxton.memory.service_times import deadline_s
 from caxton.memory.wire import decode_answer, encode_request
 from caxton.processes.layout import MEMORY, Layout
 from caxton.processes.peers import sender
+from caxton.views import MemoryView
 
-__all__ = ["MemoryLink"]
+__all__ = ["MemoryLink", "memory_view"]
 
 logger = logging.getLogger("caxton.links")
 
@@ -28,6 +29,7 @@ UP_S: Final = 30.0
 """How long a question waits for the process."""
 NEED_S: Final = 2.0
 """How often it is said that the process is needed, while it is not there."""
+GLANCE_S: Final = 1.0
 MARGIN_S: Final = 5.0
 """How much longer than the service an asker waits, so that it hears why."""
 
@@ -72,13 +74,28 @@ class MemoryLink:
             ) from error
         return decode_answer(request, answer)
 
+    async def glance(self, runs: bool) -> MemoryView:
+        """How the memory is; zeros where its process does not run, which this does not start."""
+        if not runs:
+            return MemoryView()
+        self._connect()
+        try:
+            async with asyncio.timeout(GLANCE_S):
+                await self._up.wait()
+                return memory_view(await self.memory.stats())
+        except (TimeoutError, CaxtonError) as error:
+            return MemoryView(note=str(error) or f"no answer within {GLANCE_S:g} s")
+
     def _unavailable(self, reason: str) -> MemoryUnavailable:
         return MemoryUnavailable(backend=self._backend, reason=reason)
 
-    async def _wait_up(self) -> None:
+    def _connect(self) -> None:
         if not self._started:
             self._started = True
             self._client.start()
+
+    async def _wait_up(self) -> None:
+        self._connect()
         try:
             async with asyncio.timeout(UP_S):
                 while not self._up.is_set():
@@ -115,3 +132,16 @@ class MemoryLink:
         """Close the link."""
         if self._started:
             await self._client.close()
+
+
+def memory_view(stats: MemoryStats) -> MemoryView:
+    """The memory as the node's status shows it."""
+    return MemoryView(
+        open=True,
+        entities=stats.stats.entities,
+        relations=stats.stats.relations,
+        unembedded=stats.unembedded,
+        searches=stats.searches,
+        writes=stats.writes,
+        note=stats.note,
+    )

@@ -47,6 +47,7 @@ class MemoryStarter:
         self._link = MemoryLink(layout, name, self.need)
         self.memory = self._link.memory
         """The memory as this process asks it."""
+        self.glance = self._link.glance
 
     def need(self) -> None:
         """Somebody asks for the memory. It is started once; after a failed start, once more each

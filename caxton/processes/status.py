@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import psutil
 
 from caxton import __version__
 from caxton.moments import format_time
+from caxton.processes.layout import MEMORY
 from caxton.types import format_id
-from caxton.views import NodeView, ProcessView, ShardView, ToolServerView, ToolsView
+from caxton.views import MemoryView, NodeView, ProcessView, ShardView, ToolServerView, ToolsView
 
 __all__ = ["NodeStatus", "ProcessRow"]
 
@@ -46,11 +47,16 @@ class NodeStatus(msgspec.Struct):
     tools_now: Callable[[], ToolsView] | None = None
     """Gives how tools are used, where that is known in this process."""
 
+    memory_now: Callable[[bool], Awaitable[MemoryView]] | None = None
+    """Gives how the memory is, told whether its process runs; starts nothing."""
+
     async def view(self, shards: Sequence[ShardView], agents: int) -> NodeView:
         """The status now."""
         now = time.time_ns() // 1_000_000
         rows = self.processes
         ready = len(shards) == self.shards and all(row.state == "ready" for row in rows)
+        runs = any(row.name == MEMORY and row.state == "ready" for row in rows)
+        memory = MemoryView() if self.memory_now is None else await self.memory_now(runs)
         state = "draining" if self.draining else "ready" if ready else "degraded"
         return NodeView(
             id=format_id(self.node_id),
@@ -70,6 +76,7 @@ class NodeStatus(msgspec.Struct):
             warnings=self.warnings,
             tool_servers=self.tool_servers,
             tools=self.tools if self.tools_now is None else self.tools_now(),
+            memory=memory,
         )
 
 

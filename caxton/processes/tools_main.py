@@ -17,14 +17,17 @@ from caxton.config import Config
 from caxton.errors import QueueFull
 from caxton.links.wire import Notice, Query, decode_payload
 from caxton.mcp.server_file import read_servers, server_names
+from caxton.memory.client import Memory
 from caxton.observe.logs import start_logging
 from caxton.processes.layout import GATEWAY, TOOLS, Layout, shard_name
+from caxton.processes.memory_link import MemoryLink
 from caxton.processes.peers import answer, sender
 from caxton.storage.content import ContentStore
 from caxton.tools.catalog import ToolCatalog
 from caxton.tools.desk import ToolDesk
 from caxton.tools.folder import ToolFolder
 from caxton.tools.grant_audit import GrantAudit
+from caxton.tools.guest_memory import guest_search
 from caxton.tools.runner import SandboxToolRunner
 from caxton.tools.tool_files import own_tools, tools_folder
 from caxton.views import ToolsView
@@ -54,9 +57,15 @@ class ToolService:
     Args:
         config: the node's settings.
         event: tells operators something.
+        memory: that tools may search, of the agents that grant it.
     """
 
-    def __init__(self, config: Config, event: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        event: Callable[[str, str, str], None],
+        memory: Memory | None = None,
+    ) -> None:
         self.catalog = ToolCatalog.live(server_names(config), own_tools(config))
         self.changed: Callable[[], None] = lambda: None
         """Called when tools or servers have changed."""
@@ -69,7 +78,7 @@ class ToolService:
         self.audit: Callable[[str, str, str], None] = lambda kind, subject, detail: None
         """Called with what belongs into the audit trail."""
         self._grants = GrantAudit(self._record)
-        self._answerer = host_services()
+        self._answerer = host_services(guest_search(memory))
         questions = Questions(self.state, self._answerer, self._grants)
         self._runner = SandboxToolRunner(config, self.state, questions)
         self._content = ContentStore(
@@ -235,7 +244,8 @@ async def run_tools(control: ControlChannel, layout: Layout) -> None:
     def event(kind: str, subject: str, text: str) -> None:
         control.tell("event", kind, subject, text)
 
-    service = ToolService(config, event)
+    memory = MemoryLink(layout, TOOLS, lambda: control.tell("need", "memory"))
+    service = ToolService(config, event, memory.memory if config.memory_enabled else None)
     server = LinkServer(layout.socket(TOOLS), layout.identity(TOOLS), _Links(service))
     await service.start()
     await server.start()
@@ -244,3 +254,4 @@ async def run_tools(control: ControlChannel, layout: Layout) -> None:
     service.tell_counted()
     await server.close()
     await service.close()
+    await memory.close()

@@ -23,7 +23,8 @@ def grants_of(
     """What ``permissions`` grants, as ``Permissions.for_tool`` gives them.
 
     Args:
-        permissions: ``files``, ``hosts``, ``env``, ``kv`` and ``databases``.
+        permissions: ``files``, ``hosts``, ``env``, ``kv``, ``databases``, and in ``memory`` the
+            name of the agent whose memory it is; nobody's when it names none.
         workspace: folder that granted paths start from.
         namespace: part of the key-value store that belongs to whoever is granted it.
         environment: where the values of granted variables come from.
@@ -33,6 +34,7 @@ def grants_of(
         InvalidSetting: a folder is not there, or a database is not known.
     """
     names = permissions.get("env") or ()
+    memory = permissions.get("memory")
     return Grants(
         folders=tuple(
             FolderGrant(workspace / guest, str(guest), write=mode == "rw")
@@ -44,6 +46,7 @@ def grants_of(
         databases=tuple(
             _database(name, databases, workspace) for name in permissions.get("databases") or ()
         ),
+        memory=memory if isinstance(memory, str) else "",
     )
 
 

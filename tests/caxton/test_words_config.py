@@ -212,7 +212,7 @@ BROKEN: dict[str, dict[str, object]] = {
         "breaker.timeout_ms": 300_000,
     },
     "message.timeout_ms": {"message.timeout_ms": 999},
-    "memory.url": {"memory.backend": "qdrant"},
+    "memory.url": {"memory.backend": "qdrant", "memory.url": ""},
     "memory.words_weight": {"memory.vector_weight": 0, "memory.words_weight": 0},
     "breaker.timeout_ms": {"breaker.timeout_ms": 5_000, "retry.delay_ms": 5_000},
 }

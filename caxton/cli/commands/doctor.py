@@ -13,6 +13,7 @@ from caxton.cli.doctor.check import Check, Surroundings
 from caxton.cli.doctor.folders import check_agents, check_config, check_data
 from caxton.cli.doctor.install import check_install
 from caxton.cli.doctor.machine import check_limits, check_machine
+from caxton.cli.doctor.memory import check_memory
 from caxton.cli.doctor.services import check_llm, check_mcp, check_node, check_ports, check_tools
 from caxton.cli.invocation import Invocation, pass_invocation
 from caxton.cli.output import Output
@@ -32,6 +33,7 @@ GROUPS: Final[dict[str, Callable[[Surroundings], Iterator[Check]]]] = {
     "llm": check_llm,
     "tools": check_tools,
     "mcp": check_mcp,
+    "memory": check_memory,
     "node": check_node,
     "ports": check_ports,
 }
@@ -55,7 +57,7 @@ class Found(msgspec.Struct, frozen=True):
 @click.argument("groups", nargs=-1, metavar="[GROUP]...", type=click.Choice(tuple(GROUPS)))
 @pass_invocation
 def doctor(invocation: Invocation, groups: tuple[str, ...]) -> int:
-    """Check machine, limits, install, data, config, agents, llm, tools, mcp, node and ports.
+    """Check machine, limits, install, data, config, agents, llm, tools, mcp, memory, node, ports.
 
     With GROUPs only those. Changes nothing. Each line is ok, warn or fail, with what to do about
     it. The exit code is 0 when all is well, 10 with warnings, 20 with failures.

@@ -143,7 +143,8 @@ class Writing:
         halves = iter(self._halves(changes))
         for change in changes:
             if isinstance(change, PutEntity):
-                self._put_entity(change.entity, None if change.vectors is None else next(halves))
+                own = None if change.vectors is None else next(halves)
+                self._put_entity(change.entity, own, restored=change.restored)
             elif isinstance(change, PutRelation):
                 self._put_relation(change)
             elif isinstance(change, DeleteEntity):
@@ -215,12 +216,15 @@ class Writing:
         except struct.error as error:
             raise StorageCorrupt(store=NAME, reason=f"names {key.hex()}: {error}") from error
 
-    def _put_entity(self, entity: Entity, halves: NDArray[np.float16] | None) -> None:
+    def _put_entity(
+        self, entity: Entity, halves: NDArray[np.float16] | None, *, restored: bool
+    ) -> None:
         head, txn, tables = self._head, self._txn, self._tables
         scope = self._give(SCOPE, entity.scope.key)
         kind = self._give(TYPE, entity.entity_type)
         name, known = self._fact(scope, fold(entity.entity_name))
-        _next_version(entity.version, known.version if known else 0, entity.entity_name, entity)
+        there = known.version if known else 0
+        _next_version(entity.version, there, entity.entity_name, entity, restored=restored)
         start, end = time_bounds(entity.valid_from_ms, entity.valid_to_ms)
         record = encode_entity(entity, scope, kind)
         text = embedding_text(entity)
@@ -338,7 +342,7 @@ class Writing:
         raw = self._txn.get(key, db=tables["out"])
         version = 0 if raw is None else relation_record(raw).version
         told = f"{relation.from_entity} {relation.relation_type} {relation.to_entity}"
-        _next_version(relation.version, version, told, relation)
+        _next_version(relation.version, version, told, relation, restored=change.restored)
         time_bounds(relation.valid_from_ms, relation.valid_to_ms)
         self._txn.put(key, encode_relation(relation), db=tables["out"])
         if raw is None:
@@ -365,8 +369,9 @@ class Writing:
         self._head.relations -= 1
 
 
-def _next_version(given: int, there: int, name: str, what: Any) -> None:
-    if given != there + 1:
+def _next_version(given: int, there: int, name: str, what: Any, *, restored: bool) -> None:
+    fits = given >= max(there, 1) if restored else given == there + 1
+    if not fits:
         is_there = f"version {there} is there" if there else "it is not there"
         raise EntityConflict(
             entity_name=name,

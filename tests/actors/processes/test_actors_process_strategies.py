@@ -91,6 +91,16 @@ async def test_one_for_one_restarts_the_one_that_failed(family: Family) -> None:
     assert [name for name in NAMES if before[name] != after[name]] == ["b"]
 
 
+async def test_a_child_started_later_can_stop_last(family: Family) -> None:
+    """Those that use it drain before it does."""
+    await family.supervisor.start([family.spec("a")])
+    await family.supervisor.start([family.spec("b")], stops_last=True)
+    await family.supervisor.start([family.spec("c")])
+    await family.supervisor.stop(10)
+    drained = [line.split()[1] for line in family.order() if not line.startswith("up")]
+    assert drained == ["c", "a", "b"]
+
+
 async def test_one_for_all_restarts_all_in_order(family: Family) -> None:
     """one_for_all: all others are ended in reverse order, then all are started in order."""
     await family.supervisor.start([family.spec(name) for name in NAMES], "one_for_all")
