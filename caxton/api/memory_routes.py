@@ -35,7 +35,10 @@ def _one_of(options: tuple[str, ...], default: str) -> dict[str, Any]:
 
 
 _RATIO: Final = {"type": "number", "minimum": 0, "maximum": 1, "default": 0}
-_NAMES: Final = {"type": "string", "pattern": r"^\s*[^,\s]{1,100}\s*(,\s*[^,\s]{1,100}\s*){0,49}$"}
+_NAMES: Final = {
+    "type": "string",
+    "pattern": r"^\s*[^,\s][^,]{0,99}(,\s*[^,\s][^,]{0,99}){0,49}$",
+}
 _FLAG: Final = {"type": "boolean", "default": False}
 _TIME: Final = {"type": "string", "format": "date-time"}
 

@@ -278,7 +278,8 @@ async def test_search(http, remembered) -> None:
     assert remembered.asked[-2].weights == Weights(vector=0.0, words=1.0)
     for wrong in (
         {"query": ""}, {"query": " "}, {"limit": "0"}, {"limit": "101"}, {"min_similarity": "nan"},
-        {"weights": "luck:1"}, {"weights": "words:2"}, {"start_date": "2026-01-01T00:00:00Z"},
+        {"weights": "luck:1"}, {"weights": "words:2"},
+        {"start_date": "2026-01-01T00:00:00Z", "temporal_filter": "all"},
         {"temporal_filter": "never"}, {"include_relations": "yes"}, {"querry": "x"},
     ):  # fmt: skip
         answer = await http.get(f"{ROOT}/search", params={"query": "x", **wrong})
