@@ -32,6 +32,7 @@ async def vectors(engine: str, given: list[str]) -> tuple[Vectors, Vectors]:
         engine=engine,  # type: ignore[arg-type]
         download=False,
         cache_bytes=0,
+        threads=1,  # those of torch wait for each other, which takes ever so long beside others
     )
     started = time.monotonic()
     embedder = await open_embedder(settings)
@@ -45,7 +46,8 @@ async def vectors(engine: str, given: list[str]) -> tuple[Vectors, Vectors]:
         await embedder.close()
     print(
         f"{engine:13} load {loaded - started:5.1f} s, {len(given)} texts in batches "
-        f"{between - loaded:5.1f} s, alone {time.monotonic() - between:5.1f} s"
+        f"{between - loaded:5.1f} s, alone {time.monotonic() - between:5.1f} s",
+        flush=True,
     )
     return together, alone
 
