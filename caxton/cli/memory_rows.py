@@ -141,4 +141,14 @@ MEMORY_COMMANDS: Final = (
         True,
         ("caxton memory verify", "caxton memory verify --json"),
     ),
+    CommandRow(
+        ("memory", "migrate"),
+        "memory_migrate:migrate",
+        SECTION,
+        "Move what is remembered to another backend.",
+        False,
+        ("caxton memory migrate --to qdrant --url http://localhost:6333",
+         "caxton memory migrate --to neo4j --url bolt://localhost:7687 --database memory",
+         "caxton memory migrate --to embedded"),
+    ),
 )  # fmt: skip

@@ -37,6 +37,8 @@ PAGE: Final = 200
 """Records of one write."""
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """About how much text one write has at most."""
+RELATION_BYTES: Final = 500
+"""About how much a relation is."""
 SAMPLES: Final = 100
 LIMIT: Final = 10
 """Of a sample query."""
@@ -145,7 +147,7 @@ class Migration:
         elif target.entities:
             raise ValidationError(
                 field="to",
-                value=f"{self._at.target}, which holds {target.entities:,} entities",
+                value=f"it holds {target.entities:,} entities: {self._at.target}",
                 allowed="a memory that is empty; clear it, or name another database",
             )
         self._note(
@@ -183,8 +185,9 @@ class Migration:
             async for _ in rows:
                 pass
             return
-        done, last = self._at.entities, self._at.last
-        async for page in _pages(_after(rows, done, last, _row_name), _row_size):
+        last = self._at.last
+        rest = _after(rows, self._at.entities, lambda row: _row_name(row) == last)
+        async for page in _pages(rest, _row_size):
             if page is None:
                 # The order is another one than it was: all pages are written again.
                 self._note(entities=0, last="")
@@ -197,9 +200,9 @@ class Migration:
     async def _copy_relations(self) -> None:
         if self._at.phase != "relations":
             return
-        rows = self._source.scan_relations(None)
-        done, last = self._at.relations, self._at.last
-        async for page in _pages(_after(rows, done, last, _relation_name), lambda _: 500):
+        last, rows = self._at.last, self._source.scan_relations(None)
+        rest = _after(rows, self._at.relations, lambda one: _relation_name(one) == last)
+        async for page in _pages(rest, lambda _: RELATION_BYTES):
             if page is None:
                 self._note(relations=0, last="")
                 await self._copy_relations()
@@ -314,15 +317,15 @@ def _relation_name(one: Relation) -> str:
 
 
 async def _after(
-    rows: AsyncIterator[T], done: int, last: str, name: Callable[[T], str]
+    rows: AsyncIterator[T], done: int, is_last: Callable[[T], bool]
 ) -> AsyncIterator[T | None]:
-    """What comes after the first ``done``; None when the last of them is not ``last``."""
+    """What comes after the first ``done``; None when the last of them is not the one it was."""
     count = 0
     async for row in rows:
         count += 1
         if count > done:
             yield row
-        elif count == done and name(row) != last:
+        elif count == done and not is_last(row):
             yield None
             return
     if count < done:

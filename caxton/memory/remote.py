@@ -22,7 +22,7 @@ from caxton.memory.backend import (
     MemoryBackend,
     PathQuery,
 )
-from caxton.memory.model import Entity, EntityKey, Relation
+from caxton.memory.model import GLOBAL, Entity, EntityKey, Relation
 from caxton.memory.walk import PathSearch, Walk
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+NOWHERE: Final = EntityKey(GLOBAL, "")
 AHEAD: Final = 200
 """Most nodes that are asked for beside the one that is wanted, to save ways to the server."""
 SCHEMES: Final = {
@@ -106,7 +107,7 @@ def remote_backend(target: RemoteTarget) -> MemoryBackend:
 
 
 @contextlib.asynccontextmanager
-async def deadline(backend: str, seconds: float, what: str) -> AsyncIterator[None]:
+async def deadline(backend: str, seconds: float, what: str, where: str) -> AsyncIterator[None]:
     """Bound what is inside.
 
     Raises:
@@ -117,12 +118,12 @@ async def deadline(backend: str, seconds: float, what: str) -> AsyncIterator[Non
             yield
     except TimeoutError as error:
         raise MemoryUnavailable(
-            backend=backend, reason=f"no answer to {what} within {seconds:g} s"
+            backend=backend, reason=f"{where}: no answer to {what} within {seconds:g} s"
         ) from error
 
 
 class RemoteGraph:
-    """Walks over a graph that is asked for over the network, many nodes at a time.
+    """One walk over a graph that is asked for over the network, many nodes at a time.
 
     Args:
         relations_of: all relations from and to some entities, those of both once.
@@ -133,21 +134,19 @@ class RemoteGraph:
         self,
         relations_of: Callable[[Sequence[EntityKey]], Awaitable[list[Relation]]],
         entities_of: Callable[[Sequence[EntityKey]], Awaitable[list[Entity | None]]],
-        query: GraphQuery | PathQuery,
     ) -> None:
         self._relations_of = relations_of
         self._entities_of = entities_of
-        self._query = query
+        self._query: GraphQuery | PathQuery = GraphQuery(NOWHERE)
         self._entities: dict[EntityKey, Entity] = {}
         self._relations: dict[tuple[str, str, str], Relation] = {}
         self._out: dict[EntityKey, list[tuple[tuple[str, str, str], EntityKey]]] = {}
         self._into: dict[EntityKey, list[tuple[tuple[str, str, str], EntityKey]]] = {}
         self._ahead: dict[EntityKey, None] = {}
 
-    async def walk(self) -> Graph:
-        """What is around the start of a ``GraphQuery``."""
-        query = self._query
-        assert isinstance(query, GraphQuery)
+    async def walk(self, query: GraphQuery) -> Graph:
+        """What is around the start of ``query``."""
+        self._query = query
         if not await self._know([query.start]):
             return Graph()
         walk: Walk[EntityKey, tuple[str, str, str]] = Walk(
@@ -162,10 +161,9 @@ class RemoteGraph:
             walk.give([self._steps(key, query.direction) for key in wanted])
         return self._graph(walk.nodes, walk.depths, walk.edges, truncated=walk.truncated)
 
-    async def path(self) -> Graph:
-        """A shortest way between the ends of a ``PathQuery``."""
-        query = self._query
-        assert isinstance(query, PathQuery)
+    async def path(self, query: PathQuery) -> Graph:
+        """A shortest way between the ends of ``query``."""
+        self._query = query
         if await self._know([query.start, query.end]) < len({query.start, query.end}):
             return Graph()
         if query.start != query.end and not self._holds(query.end):

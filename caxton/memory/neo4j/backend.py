@@ -35,7 +35,7 @@ from caxton.memory.neo4j.records import (
     relation_text,
     vectors_of,
 )
-from caxton.memory.neo4j.searching import Searching
+from caxton.memory.neo4j.searching import EXACT_BELOW, Searching
 from caxton.memory.neo4j.upkeep import Upkeep
 from caxton.memory.neo4j.writing import write
 from caxton.memory.net_change import touched
@@ -54,12 +54,18 @@ class Neo4jBackend:
 
     Args:
         target: where it is.
+        bolt: the connection, when not to ``target``.
+        exact_below: entities of a selection up to which all of them are compared, rather than
+            asking the database's index.
     """
 
     name = NAME
 
-    def __init__(self, target: RemoteTarget) -> None:
-        self._bolt = Bolt(target)
+    def __init__(
+        self, target: RemoteTarget, bolt: Bolt | None = None, exact_below: int = EXACT_BELOW
+    ) -> None:
+        self._bolt = bolt or Bolt(target)
+        self._exact_below = exact_below
         self._gate = Gate()
         self._model: ModelInfo | None = None
         self._vector_index: str | None = None
@@ -103,7 +109,11 @@ class Neo4jBackend:
                 say.AWAIT_INDEXES, seconds=max(1, int(self._bolt.seconds / 2))
             )
         self._searching = Searching(
-            self._bolt, model, vector_index=self._vector_index, words_index=self._words_index
+            self._bolt,
+            model,
+            vector_index=self._vector_index,
+            words_index=self._words_index,
+            exact_below=self._exact_below,
         )
         self._upkeep = Upkeep(self._bolt, model, self._vector_index)
 
@@ -112,10 +122,9 @@ class Neo4jBackend:
         if not changes:
             return
         on = touched(changes)
-        part = None if self._vector_index is None else self._vector_index
 
         async def work(tx: AsyncManagedTransaction) -> None:
-            await write(tx, changes, on, self._model, part)
+            await write(tx, changes, on, self._model, self._vector_index)
 
         async with self._gate.writing():
             await self._bolt.write_with(work, size=len(changes))
@@ -206,9 +215,7 @@ class Neo4jBackend:
         chosen = None if scopes is None else [scope.key for scope in scopes]
         after = ""
         while True:
-            rows = await self._bolt.read(
-                say.SCAN_RELATIONS, after=after, scopes=chosen, page=PAGE
-            )
+            rows = await self._bolt.read(say.SCAN_RELATIONS, after=after, scopes=chosen, page=PAGE)
             for row in rows:
                 yield relation_of(row["found"])
             if len(rows) < PAGE:
@@ -231,12 +238,12 @@ class Neo4jBackend:
     async def walk(self, query: GraphQuery) -> Graph:
         """As ``MemoryBackend.walk``: a level of the graph for each way to the server."""
         async with self._gate.reading():
-            return await RemoteGraph(self._relations, self._entities, query).walk()
+            return await RemoteGraph(self._relations, self._entities).walk(query)
 
     async def path(self, query: PathQuery) -> Graph:
         """As ``MemoryBackend.path``."""
         async with self._gate.reading():
-            return await RemoteGraph(self._relations, self._entities, query).path()
+            return await RemoteGraph(self._relations, self._entities).path(query)
 
     async def clear(self, selection: Selection) -> tuple[int, int]:
         """As ``MemoryBackend.clear``: some hundreds of entities in each transaction."""

@@ -133,7 +133,7 @@ class Bolt:
         """Turn what the driver raises inside the block into our errors, without the password."""
         doubt = "; whether it has written is not known" if writes else ""
         try:
-            async with deadline(NAME, seconds, what + doubt):
+            async with deadline(NAME, seconds, what + doubt, shown_url(self._target.url)):
                 yield
         except AuthError as error:
             raise self._unavailable(
@@ -149,9 +149,7 @@ class Bolt:
             raise self._unavailable(f"{self._said(error)}{doubt}") from error
 
     def _unavailable(self, reason: str) -> MemoryUnavailable:
-        return MemoryUnavailable(
-            backend=NAME, reason=f"{shown_url(self._target.url)}: {reason}"
-        )
+        return MemoryUnavailable(backend=NAME, reason=f"{shown_url(self._target.url)}: {reason}")
 
     def _said(self, error: Exception) -> str:
         said = getattr(error, "message", None) or str(error)

@@ -17,7 +17,7 @@ from caxton.memory.neo4j.bolt import Bolt
 from caxton.memory.neo4j.records import entity_of, model_text, vectors_of
 from caxton.memory.neo4j.statements import ENTITIES, WORDS_INDEX, chosen
 
-__all__ = ["Searching"]
+__all__ = ["EXACT_BELOW", "Searching"]
 
 K1: Final = 1.2
 B: Final = 0.75
@@ -37,15 +37,23 @@ class Searching:
         model: whose vectors are compared; nothing is when None.
         vector_index: name of the database's index of them; everything is compared when None.
         words_index: whether the database has a full-text index.
+        exact_below: entities of a selection up to which all of them are compared.
     """
 
     def __init__(
-        self, bolt: Bolt, model: ModelInfo | None, *, vector_index: str | None, words_index: bool
+        self,
+        bolt: Bolt,
+        model: ModelInfo | None,
+        *,
+        vector_index: str | None,
+        words_index: bool,
+        exact_below: int = EXACT_BELOW,
     ) -> None:
         self._bolt = bolt
         self._model = model
         self._vector_index = vector_index
         self._words_index = words_index
+        self._exact_below = exact_below
 
     async def candidates(self, query: CandidateQuery) -> list[Candidate]:
         """As ``MemoryBackend.candidates``."""
@@ -83,16 +91,14 @@ class Searching:
 
     # --- vectors ---------------------------------------------------------------------------------
 
-    async def _near(
-        self, query: CandidateQuery, vector: NDArray[np.float32]
-    ) -> dict[str, float]:
+    async def _near(self, query: CandidateQuery, vector: NDArray[np.float32]) -> dict[str, float]:
         """Keys of the nearest, the nearest first, with their exact cosines."""
         if self._vector_index is not None:
             condition, values = chosen(query.selection)
             rows = await self._bolt.read(
                 f"MATCH (n:CaxtonEntity) WHERE {condition} RETURN count(n) AS many", **values
             )
-            if rows[0]["many"] > EXACT_BELOW:
+            if rows[0]["many"] > self._exact_below:
                 found = await self._near_by_index(query, vector)
                 if found is not None:
                     return found
@@ -129,15 +135,14 @@ class Searching:
     async def _near_by_comparing(
         self, query: CandidateQuery, vector: NDArray[np.float32]
     ) -> dict[str, float]:
-        model = self._model
-        assert model is not None
         condition, values = chosen(query.selection)
+        model = "" if self._model is None else model_text(self._model)
 
         async def work(tx: AsyncManagedTransaction) -> dict[str, float]:
             result = await tx.run(
                 f"MATCH (n:CaxtonEntity) WHERE {condition} AND n.model = $model "
                 "RETURN n.key AS key, n.vectors AS vectors",
-                {**values, "model": model_text(model)},
+                {**values, "model": model},
             )
             best: list[tuple[float, str]] = []
             batch: list[tuple[str, bytes]] = []
@@ -152,9 +157,7 @@ class Searching:
 
     # --- words -----------------------------------------------------------------------------------
 
-    async def _said_by_index(
-        self, query: CandidateQuery, words: Sequence[str]
-    ) -> dict[str, float]:
+    async def _said_by_index(self, query: CandidateQuery, words: Sequence[str]) -> dict[str, float]:
         condition, values = chosen(query.selection)
         rows = await self._bolt.read(
             "CALL db.index.fulltext.queryNodes($index, $asked) YIELD node, score "

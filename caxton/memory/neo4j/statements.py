@@ -9,12 +9,17 @@ from caxton.memory.backend import Selection
 __all__ = ["SCHEMA", "chosen", "make_vector_index"]
 
 SCHEMA: Final = (
-    "CREATE CONSTRAINT caxton_entity_key IF NOT EXISTS "
-    "FOR (n:CaxtonEntity) REQUIRE n.key IS UNIQUE",
+    (
+        "CREATE CONSTRAINT caxton_entity_key IF NOT EXISTS "
+        "FOR (n:CaxtonEntity) REQUIRE n.key IS UNIQUE"
+    ),
     "CREATE INDEX caxton_entity_scope IF NOT EXISTS FOR (n:CaxtonEntity) ON (n.scope)",
     "CREATE INDEX caxton_relation_key IF NOT EXISTS FOR ()-[r:CAXTON_RELATION]-() ON (r.key)",
 )
-MARK: Final = "MERGE (m:CaxtonMemory {key: 'schema'}) ON CREATE SET m.version = $version RETURN m.version AS version"
+MARK: Final = (
+    "MERGE (m:CaxtonMemory {key: 'schema'}) ON CREATE SET m.version = $version "
+    "RETURN m.version AS version"
+)
 
 WORDS_INDEX: Final = "caxton_entity_words"
 MAKE_WORDS_INDEX: Final = (
@@ -24,7 +29,8 @@ MAKE_WORDS_INDEX: Final = (
 AWAIT_INDEXES: Final = "CALL db.awaitIndexes($seconds)"
 
 VERSIONS: Final = (
-    "UNWIND $keys AS key MATCH (n:CaxtonEntity {key: key}) RETURN n.key AS key, n.version AS version"
+    "UNWIND $keys AS key MATCH (n:CaxtonEntity {key: key}) "
+    "RETURN n.key AS key, n.version AS version"
 )
 RELATION_VERSIONS: Final = (
     "UNWIND $rows AS row "
@@ -35,9 +41,7 @@ REMOVE_PARTS: Final = (
     "UNWIND $keys AS key MATCH (:CaxtonEntity {key: key})-[:CAXTON_PART]->(p:CaxtonPart) "
     "DETACH DELETE p"
 )
-REMOVE_ENTITIES: Final = (
-    "UNWIND $keys AS key MATCH (n:CaxtonEntity {key: key}) DETACH DELETE n"
-)
+REMOVE_ENTITIES: Final = "UNWIND $keys AS key MATCH (n:CaxtonEntity {key: key}) DETACH DELETE n"
 REMOVE_RELATIONS: Final = (
     "UNWIND $rows AS row "
     "MATCH (:CaxtonEntity {key: row.start})-[r:CAXTON_RELATION {key: row.key}]->"

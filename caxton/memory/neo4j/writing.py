@@ -46,7 +46,10 @@ async def write(
     change = net_change(changes, await _known(tx, on))
     gone = [key_text(key) for key in change.removed_entities]
     if index is not None:
-        gone_parts = [*gone, *(key_text(one.entity.key) for one in change.entities if not one.keeps)]
+        gone_parts = [
+            *gone,
+            *(key_text(one.entity.key) for one in change.entities if not one.keeps),
+        ]
         await _each(tx, say.REMOVE_PARTS, "keys", gone_parts)
     await _each(tx, say.REMOVE_ENTITIES, "keys", gone)
     await _each(tx, say.REMOVE_RELATIONS, "rows", [_ends(key) for key in change.removed_relations])
@@ -64,9 +67,7 @@ async def _put(tx: AsyncManagedTransaction, change: NetChange, model: ModelInfo 
         }
         for one in change.entities
     ]
-    relations = [
-        {**_ends(one.key), "data": relation_properties(one)} for one in change.relations
-    ]
+    relations = [{**_ends(one.key), "data": relation_properties(one)} for one in change.relations]
     done = await _each(tx, say.PUT_ENTITIES, "rows", rows)
     done += await _each(tx, say.PUT_RELATIONS, "rows", relations)
     if done != len(rows) + len(relations):
@@ -108,9 +109,7 @@ async def _known(tx: AsyncManagedTransaction, on: Touched) -> Known:
     return Known(versions, relation_versions)
 
 
-async def _each(
-    tx: AsyncManagedTransaction, statement: str, name: str, rows: Sequence[Any]
-) -> int:
+async def _each(tx: AsyncManagedTransaction, statement: str, name: str, rows: Sequence[Any]) -> int:
     """Run a statement over rows, some hundreds at a time; the sum of what it counts."""
     done = 0
     for i in range(0, len(rows), ROWS):

@@ -75,7 +75,7 @@ class QdrantBackend:
         return cls(Server.at(target))
 
     async def start(self, model: ModelInfo | None) -> None:
-        """As ``MemoryBackend.start``; collections are made, and a write that was cut off is done."""
+        """As ``MemoryBackend.start``. Collections are made; a write that was cut off is done."""
         try:
             await self._server.open(model)
             self._model = model
@@ -210,9 +210,7 @@ class QdrantBackend:
     async def unembedded(self) -> AsyncIterator[Entity]:
         """As ``MemoryBackend.unembedded``."""
         await self._settle()
-        pages = self._server.scroll(
-            self._server.entities, lacking(self._model), PAGE, ("record",)
-        )
+        pages = self._server.scroll(self._server.entities, lacking(self._model), PAGE, ("record",))
         async for rows in pages:
             for row in rows:
                 yield entity_of(row.payload or {})
@@ -227,13 +225,13 @@ class QdrantBackend:
         """As ``MemoryBackend.walk``: a level of the graph for each way to the server."""
         await self._settle()
         async with self._gate.reading():
-            return await RemoteGraph(self._relations, self._entities, query).walk()
+            return await RemoteGraph(self._relations, self._entities).walk(query)
 
     async def path(self, query: PathQuery) -> Graph:
         """As ``MemoryBackend.path``."""
         await self._settle()
         async with self._gate.reading():
-            return await RemoteGraph(self._relations, self._entities, query).path()
+            return await RemoteGraph(self._relations, self._entities).path(query)
 
     async def clear(self, selection: Selection) -> tuple[int, int]:
         """As ``MemoryBackend.clear``: some hundreds of entities at a time."""
@@ -244,7 +242,10 @@ class QdrantBackend:
                 await self._finish()
                 async with server.asking("a page"):
                     rows, _ = await server.client.scroll(
-                        server.entities, chosen(selection), limit=CLEARED_AT_ONCE, with_payload=False
+                        server.entities,
+                        chosen(selection),
+                        limit=CLEARED_AT_ONCE,
+                        with_payload=False,
                     )
                 if not rows:
                     return entities, relations

@@ -83,7 +83,8 @@ class Journal:
             self._pieces = head["pieces"]
             others = await self._rows(list(range(HEAD + 1, HEAD + head["pieces"])))
             data = b"".join(
-                base64.b85decode(row["data"]) for row in (head, *(others[i] for i in sorted(others)))
+                base64.b85decode(row["data"])
+                for row in (head, *(others[i] for i in sorted(others)))
             )
             if hashlib.blake2s(data).hexdigest() != head["sum"]:
                 raise ValueError("it is not whole")

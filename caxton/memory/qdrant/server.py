@@ -29,6 +29,7 @@ __all__ = ["NAME", "SCHEMA_POINT", "Server"]
 
 NAME: Final = "qdrant"
 PREFIX: Final = "caxton"
+NO_SECRET: Final = Secret()
 SCHEMA_VERSION: Final = 1
 SCHEMA_POINT: Final = 2**40
 """Point of the journal's collection that says which version all of them have."""
@@ -43,9 +44,7 @@ ENTITY_INDEXES: Final = INDEXES | {
     "seen": models.PayloadSchemaType.INTEGER,
     "parts": models.PayloadSchemaType.INTEGER,
 }
-RELATION_INDEXES: Final = dict.fromkeys(
-    ("scope", "from", "to"), models.PayloadSchemaType.KEYWORD
-)
+RELATION_INDEXES: Final = dict.fromkeys(("scope", "from", "to"), models.PayloadSchemaType.KEYWORD)
 REFUSED: Final = (401, 403)
 
 
@@ -68,7 +67,7 @@ class Server:
         prefix: str = PREFIX,
         seconds: float = 30.0,
         shown: str = "local mode",
-        secret: Secret = Secret(),
+        secret: str = NO_SECRET,
         local: bool = False,
     ) -> None:
         self.seconds = seconds
@@ -185,7 +184,7 @@ class Server:
     async def asking(self, what: str, *, writes: bool = False) -> AsyncIterator[None]:
         """Bound what is inside, and turn what the client raises into our errors."""
         try:
-            async with deadline(NAME, self.seconds, what):
+            async with deadline(NAME, self.seconds, what, self._shown):
                 yield
         except UnexpectedResponse as error:
             if error.status_code in REFUSED:

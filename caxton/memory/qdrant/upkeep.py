@@ -100,7 +100,7 @@ class Upkeep:
 
     async def optimize(self) -> list[str]:
         """Remove the vectors of other models. Making searches fast is the server's own work."""
-        done = []
+        done: list[str] = []
         if self._server.vectors is None:
             return done
         for collection in [one for one in self._server.all_vectors if one != self._server.vectors]:
@@ -138,7 +138,6 @@ class Upkeep:
     async def _look_for_vectors(
         self, embedded: Sequence[tuple[str, str]], faults: list[Fault]
     ) -> None:
-        assert embedded == [] or self._server.vectors is not None
         if self._server.vectors is None:
             return
         there = await self._server.retrieve(
@@ -146,7 +145,9 @@ class Upkeep:
         )
         for point, what in embedded:
             if point not in there:
-                faults.append(Fault(f"{what} has lost its vectors; it is embedded anew", mended=True))
+                faults.append(
+                    Fault(f"{what} has lost its vectors; it is embedded anew", mended=True)
+                )
                 await self._set(self._server.entities, point, {"model": "", "parts": 0})
 
     async def _look_at_relations(self, faults: list[Fault]) -> None:
@@ -158,9 +159,7 @@ class Upkeep:
                 try:
                     relation = relation_of(payload)
                 except UNREADABLE as error:
-                    faults.append(
-                        Fault(f"the point {row.id} of a relation does not read: {error}")
-                    )
+                    faults.append(Fault(f"the point {row.id} of a relation does not read: {error}"))
                     continue
                 what = (
                     f"the relation {relation.relation_type} from `{relation.from_entity}` to "

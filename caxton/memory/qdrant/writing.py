@@ -120,9 +120,7 @@ class Writing:
         relations = (
             (msgspec.json.decode(record, type=Relation), len(record)) for record in plan.relations
         )
-        await self._put(
-            server.relations, ((_relation_point(one), size) for one, size in relations)
-        )
+        await self._put(server.relations, ((_relation_point(one), size) for one, size in relations))
 
     async def _unveil(self, plan: Plan) -> None:
         """Remove vectors that are no longer right, of any model."""
@@ -155,9 +153,7 @@ class Writing:
                         collection, shown_facts(entity), ids_filter([point]), wait=True
                     )
 
-    async def _put(
-        self, collection: str, points: Iterator[tuple[models.PointStruct, int]]
-    ) -> None:
+    async def _put(self, collection: str, points: Iterator[tuple[models.PointStruct, int]]) -> None:
         batch: list[models.PointStruct] = []
         size = 0
         for point, weight in points:

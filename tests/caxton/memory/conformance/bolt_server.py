@@ -14,7 +14,7 @@ from pathlib import Path
 __all__ = ["BoltServer", "bolt_server"]
 
 SCRIPT = Path(__file__).resolve().parents[4] / "scripts" / "bolt-server"
-READY_S = 90.0
+READY_S = 110.0
 STARTED = b"ArcadeDB Server started in"
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-
-from benches import Bench, EmbeddedBench, ModelBench, Neo4jBench, QdrantBench
+from benches import Bench, EmbeddedBench, IndexedBench, ModelBench, Neo4jBench, QdrantBench
 from bolt_server import BoltServer, bolt_server
 from samples import MODEL
 
 from caxton.memory.backend import MemoryBackend
 
-KINDS = ("model", "embedded", "qdrant", "neo4j")
+KINDS = ("model", "embedded", "qdrant", "neo4j", "indexed")
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +26,11 @@ def bolt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoltServer]:
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     """An empty store."""
     made: Bench
-    if request.param == "neo4j":
+    if request.param in ("neo4j", "indexed"):
         server: BoltServer = request.getfixturevalue("bolt")
-        made = server_bench = Neo4jBench(server.url, server.password)
-        await server_bench.empty()
+        kind = Neo4jBench if request.param == "neo4j" else IndexedBench
+        made = on_server = kind(server.url, server.password)
+        await on_server.empty()
     elif request.param == "qdrant":
         made = QdrantBench()
     elif request.param == "embedded":

@@ -44,7 +44,9 @@ def entity(name: str, *texts: str, scope: Scope = WORKSPACE, **fields: Any) -> E
     return Entity(scope=scope, entity_name=name, observations=seen(*texts), **fields)
 
 
-def relation(start: str, kind: str, end: str, *, scope: Scope = WORKSPACE, **fields: Any) -> Relation:
+def relation(
+    start: str, kind: str, end: str, *, scope: Scope = WORKSPACE, **fields: Any
+) -> Relation:
     """A relation from ``start`` to ``end``."""
     return Relation(scope, start, end, kind, **fields)
 

@@ -112,12 +112,15 @@ def check_path(graph: Graph, plain: Plain, query: PathQuery) -> None:
     """A path is as short as the plain model says, and holds together."""
     far = plain.depths(query).get(query.end)
     if far is None or query.end not in plain.entities:
-        assert graph.nodes == () and graph.edges == ()
+        assert graph.nodes == ()
+        assert graph.edges == ()
         return
     keys = [one.key for one in graph.nodes]
     assert [plain.entities[one] for one in keys] == list(graph.nodes)
-    assert keys[0] == query.start and keys[-1] == query.end
-    assert len(keys) == far + 1 and list(graph.depths) == list(range(far + 1))
+    assert keys[0] == query.start
+    assert keys[-1] == query.end
+    assert len(keys) == far + 1
+    assert list(graph.depths) == list(range(far + 1))
     assert len(graph.edges) == far
     check_edges(graph, plain, query)
     for i, one in enumerate(graph.edges):
@@ -213,11 +216,13 @@ async def test_a_walk_ends_when_it_has_enough(backend: MemoryBackend) -> None:
     await relate(backend, *(relation("hub", "has", f"n{i}") for i in range(30)))
     for depth_first in (False, True):
         graph = await backend.walk(GraphQuery(key("hub"), depth_first=depth_first, max_nodes=10))
-        assert len(graph.nodes) == len(graph.depths) == 10 and graph.truncated
+        assert len(graph.nodes) == len(graph.depths) == 10
+        assert graph.truncated
         kept = {one.key for one in graph.nodes}
         assert all(set(ends(one)) <= kept for one in graph.edges)
         graph = await backend.walk(GraphQuery(key("hub"), depth_first=depth_first, max_nodes=31))
-        assert len(graph.nodes) == 31 and not graph.truncated
+        assert len(graph.nodes) == 31
+        assert not graph.truncated
     assert await backend.walk(GraphQuery(key("nobody"))) == Graph()
 
 
@@ -225,7 +230,8 @@ async def test_a_way_to_itself_and_to_nobody(backend: MemoryBackend) -> None:
     """One node without relations; nothing where an end is missing."""
     await put(backend, entity("a"), entity("b"))
     graph = await backend.path(PathQuery(key("a"), key("a")))
-    assert [one.entity_name for one in graph.nodes] == ["a"] and graph.edges == ()
+    assert [one.entity_name for one in graph.nodes] == ["a"]
+    assert graph.edges == ()
     for start, end in (("a", "b"), ("a", "nobody"), ("nobody", "a"), ("nobody", "nobody")):
         assert await backend.path(PathQuery(key(start), key(end))) == Graph()
 

@@ -87,9 +87,7 @@ async def test_a_scan_gives_what_the_selection_takes(backend: MemoryBackend) -> 
 async def test_candidates_are_of_the_selection(backend: MemoryBackend) -> None:
     """Both those found by vector and those found by words."""
     made, vectors = varied(), drawn(1, 72)
-    await backend.write(
-        [PutEntity(one, vectors[i : i + 1]) for i, one in enumerate(made)]
-    )
+    await backend.write([PutEntity(one, vectors[i : i + 1]) for i, one in enumerate(made)])
     for selection in SELECTIONS:
         taken = {one.entity_name for one in made if selection.takes(one)}
         by_vector = await find(backend, vector=drawn(2, 1), limit=100, selection=selection)
@@ -147,9 +145,7 @@ async def test_the_best_by_words(backend: MemoryBackend) -> None:
         ("path /usr/lib * wild? (paren) [x] {y} ~1 ^2 a:b", "wild paren"),
     ],
 )
-async def test_words_of_all_kinds_are_found(
-    backend: MemoryBackend, said: str, asked: str
-) -> None:
+async def test_words_of_all_kinds_are_found(backend: MemoryBackend, said: str, asked: str) -> None:
     """Stemmed, without case, of any script; what other databases take for syntax is text."""
     await put(backend, entity("it", said), entity("else", "different altogether"))
     found = await find(backend, asked)
@@ -192,11 +188,13 @@ async def test_both_ways_with_both_scores(backend: MemoryBackend) -> None:
     assert found["said"].words > 0
     wide = await find(backend, "heron", unit(0.6, 0.8), limit=10)
     assert set(wide) == {"near", "said", "far", "bare"}
-    assert wide["bare"].similarity is None and wide["bare"].words > 0
+    assert wide["bare"].similarity is None
+    assert wide["bare"].words > 0
     assert wide["far"].words == 0
     assert wide["far"].similarity == pytest.approx(0, abs=EXACT)
     few = await find(backend, "heron", unit(0.6, 0.8), limit=1)
-    assert few["said"].words > 0 and few["said"].similarity is not None
+    assert few["said"].words > 0
+    assert few["said"].similarity is not None
 
 
 async def test_few_of_many_are_found(backend: MemoryBackend) -> None:
@@ -300,10 +298,13 @@ async def test_a_scan_gives_vectors_where_asked(backend: MemoryBackend) -> None:
     parts = drawn(9, 5)
     await put(backend, entity("many"), vectors=parts)
     await put(backend, entity("none"))
-    rows = {row.entity.entity_name: row for row in await every(backend.scan(Selection(), vectors=True))}
+    rows = {
+        row.entity.entity_name: row for row in await every(backend.scan(Selection(), vectors=True))
+    }
     assert rows["none"].vectors is None
     kept = rows["many"].vectors
-    assert kept is not None and kept.dtype == np.float32
+    assert kept is not None
+    assert kept.dtype == np.float32
     assert np.max(np.abs(kept - parts)) < EXACT
 
 
@@ -318,7 +319,10 @@ async def test_a_scan_while_others_write(backend: MemoryBackend) -> None:
         if len(got) % 50 == 0:
             number += 1
             fresh = entity(f"n{number}", scope=SCOPES[number % 4])
-            changes = [PutEntity(fresh), PutEntity(entity("s3", scope=SCOPES[3], version=1 + number))]
+            changes = [
+                PutEntity(fresh),
+                PutEntity(entity("s3", scope=SCOPES[3], version=1 + number)),
+            ]
             if number > 1:
                 gone = EntityKey.of(SCOPES[(number - 1) % 4], f"n{number - 1}")
                 await backend.write([*changes, DeleteEntity(gone)])

@@ -9,6 +9,7 @@ from samples import (
     MODEL,
     entity,
     every,
+    find,
     names,
     put,
     relate,
@@ -157,7 +158,8 @@ async def test_all_of_the_changes_or_nothing(
     rows = await every(backend.scan(Selection(), vectors=True))
     assert sorted((row.entity for row in rows), key=lambda one: one.key) == before
     for row in rows:
-        assert row.vectors is not None and row.vectors[0, 0] == pytest.approx(1, abs=2e-3)
+        assert row.vectors is not None
+        assert row.vectors[0, 0] == pytest.approx(1, abs=2e-3)
     found = {one.key for one in await every(backend.scan_relations(None))}
     assert found == {relation("a", "knows", "b").key, relation("a", "has", "d").key}
 
@@ -178,11 +180,10 @@ async def test_changes_are_done_in_order(backend: MemoryBackend) -> None:
         ]
     )
     assert await names(backend) in (["a", "b"], ["b", "a"])
-    assert await backend.relations([A]) == [
-        relation("a", "knows", "b", strength=1.0, version=2)
-    ]
+    assert await backend.relations([A]) == [relation("a", "knows", "b", strength=1.0, version=2)]
     [row] = [one async for one in backend.scan(Selection(), vectors=True) if one.entity.key == A]
-    assert row.vectors is not None and row.vectors.shape == (1, MODEL.dimension)
+    assert row.vectors is not None
+    assert row.vectors.shape == (1, MODEL.dimension)
 
 
 async def test_relations_go_with_their_entity(backend: MemoryBackend) -> None:
@@ -216,9 +217,7 @@ async def test_an_entity_is_replaced_within_one_write(backend: MemoryBackend) ->
         ]
     )
     assert await backend.entities([A]) == [entity("a", "new")]
-    assert await every(backend.scan_relations(None)) == [
-        relation("a", "knows", "b", strength=1.0)
-    ]
+    assert await every(backend.scan_relations(None)) == [relation("a", "knows", "b", strength=1.0)]
     assert [one.key async for one in backend.unembedded()] == [A]
 
 
@@ -227,10 +226,28 @@ async def test_vectors_stay_until_others_come(backend: MemoryBackend) -> None:
     await put(backend, entity("a", "one"), vectors=unit(1))
     await put(backend, entity("a", "two", version=2))
     [row] = await every(backend.scan(Selection(), vectors=True))
-    assert row.vectors is not None and row.vectors[0] == pytest.approx(unit(1)[0], abs=2e-3)
+    assert row.vectors is not None
+    assert row.vectors[0] == pytest.approx(unit(1)[0], abs=2e-3)
     await put(backend, entity("a", "three", version=3), vectors=unit(0, 1))
     [row] = await every(backend.scan(Selection(), vectors=True))
-    assert row.vectors is not None and row.vectors[0] == pytest.approx(unit(0, 1)[0], abs=2e-3)
+    assert row.vectors is not None
+    assert row.vectors[0] == pytest.approx(unit(0, 1)[0], abs=2e-3)
+
+
+async def test_an_array_of_no_vectors_takes_away_those_that_are_there(
+    backend: MemoryBackend,
+) -> None:
+    """The entity waits for new ones, and is found by words meanwhile."""
+    await put(backend, entity("a", "heron"), entity("b"), vectors=unit(1))
+    await put(backend, entity("a", "heron", version=2), vectors=unit(1)[:0])
+    rows = await every(backend.scan(Selection(), vectors=True))
+    assert {row.entity.entity_name: row.vectors is None for row in rows} == {"a": True, "b": False}
+    assert [one.key async for one in backend.unembedded()] == [A]
+    found = await find(backend, "heron", unit(1))
+    assert found["a"].similarity is None
+    assert set(found) == {"a", "b"}
+    await put(backend, entity("a", version=3), vectors=unit(1))
+    assert [one.key async for one in backend.unembedded()] == []
 
 
 async def test_nothing_to_write_is_fine(backend: MemoryBackend) -> None:
@@ -258,7 +275,8 @@ async def test_everything_is_kept_when_it_is_closed(bench: Bench) -> None:
         assert f"{tag} c" not in kept
         row = kept[f"{tag} a"]
         assert row.entity == entity(f"{tag} a", "one")
-        assert row.vectors is not None and row.vectors[0] == pytest.approx(unit(1)[0], abs=2e-3)
+        assert row.vectors is not None
+        assert row.vectors[0] == pytest.approx(unit(1)[0], abs=2e-3)
         assert await again.relations([row.entity.key]) == [
             relation(f"{tag} a", "knows", f"{tag} b")
         ]

@@ -40,9 +40,7 @@ async def fill(backend: MemoryBackend, count: int = COUNT) -> None:
     )
     await backend.write(
         [
-            PutRelation(
-                relation(f"e{i}", "next", f"e{i + 4}", scope=SCOPES[i % 4]), restored=True
-            )
+            PutRelation(relation(f"e{i}", "next", f"e{i + 4}", scope=SCOPES[i % 4]), restored=True)
             for i in range(count - 4)
         ]
     )
@@ -100,9 +98,12 @@ async def test_everything_goes_to_each_backend(
     ).run()
     assert report.right, report.differences
     assert (report.entities, report.relations, report.vectors) == (120, 116, 108)
-    assert report.queries == 100 and report.agreement == 1.0 and not report.resumed
+    assert report.queries == 100
+    assert report.agreement == 1.0
+    assert not report.resumed
     assert not (tmp_path / "m.json").exists()
-    assert told[-1].phase == "compare" and told[-1].entities == told[-1].total_entities == 120
+    assert told[-1].phase == "compare"
+    assert told[-1].entities == told[-1].total_entities == 120
     assert await all_of(target) == await all_of(plain)
     back = ModelBackend()
     await back.start(MODEL)
@@ -142,10 +143,12 @@ async def test_it_goes_on_where_it_was_cut_off(
         await between(source, target, tmp_path).run()
     pages = target.pages
     report = await between(source, target, tmp_path).run()
-    assert report.resumed and report.right, report.differences
+    assert report.resumed
+    assert report.right, report.differences
     assert await all_of(target) == await all_of(source)
     # The page that was cut off, and those behind it; none of those before it.
-    assert target.pages == 6 + 1 and pages == at
+    assert target.pages == 6 + 1
+    assert pages == at
 
 
 async def test_it_begins_anew_when_the_source_is_another_one_than_it_was(
@@ -247,7 +250,9 @@ async def test_without_a_model_words_are_compared(tmp_path: Path) -> None:
     await put(here, *(entity(f"Name {i}", f"word{i}") for i in range(30)))
     target = await there.open(None)
     report = await between(here, target, tmp_path).run()
-    assert report.right and report.vectors == 0 and report.queries == 30
+    assert report.right
+    assert report.vectors == 0
+    assert report.queries == 30
     await there.dispose()
 
 
@@ -256,4 +261,6 @@ async def test_nothing_to_copy_is_fine(plain: ModelBackend, tmp_path: Path) -> N
     target = ModelBackend()
     await target.start(MODEL)
     report = await between(plain, target, tmp_path).run()
-    assert report.right and report.queries == 0 and report.agreement == 1.0
+    assert report.right
+    assert report.queries == 0
+    assert report.agreement == 1.0
