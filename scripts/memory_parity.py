@@ -54,7 +54,8 @@ async def vectors(engine: str, given: list[str]) -> tuple[Vectors, Vectors]:
 
 def cosines(one: Vectors, other: Vectors) -> Vectors:
     """Of each row of one with that of the other."""
-    product = np.einsum("ij,ij->i", one.astype(np.float64), other.astype(np.float64))
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    product = np.einsum("ij,ij->i", one, other)
     return product / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
 
 

@@ -31,7 +31,8 @@ async def embedder() -> AsyncIterator[BatchingEmbedder]:
 
 
 def cosines(one: Vectors, other: Vectors) -> Vectors:
-    product = np.einsum("ij,ij->i", one.astype(np.float64), other.astype(np.float64))
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    product = np.einsum("ij,ij->i", one, other)
     return product / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
 
 
