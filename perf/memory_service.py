@@ -83,11 +83,11 @@ async def fill(backend: EmbeddedBackend, count: int) -> float:
                         WORKSPACE,
                         f"entity {number}",
                         f"entity {rng.randrange(count)}",
-                        f"kind {rng.randrange(20)}",
+                        f"kind {at}",
                     )
                 )
                 for number in range(start, min(start + BATCH, count))
-                for _ in range(DEGREE)
+                for at in range(DEGREE)
             ]
         )
     return count / took
