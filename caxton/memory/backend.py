@@ -163,7 +163,8 @@ class GraphQuery(msgspec.Struct, frozen=True):
     min_strength: float = 0.0
     depth_first: bool = False
     at_ms: int | None = None
-    """Only over relations, and to entities, that hold at this moment; over all when None."""
+    """Only over relations, and to entities, that hold at this moment; over all when None. The start
+    is meant whether it holds or not."""
     max_nodes: int = 1_000
     """The walk ends when it has found so many: 1 to 10,000."""
 

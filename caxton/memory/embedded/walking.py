@@ -29,8 +29,9 @@ class _Steps:
     compared, and what is in the answer is decoded once.
     """
 
-    def __init__(self, moment: Moment, query: GraphQuery | PathQuery) -> None:
+    def __init__(self, moment: Moment, query: GraphQuery | PathQuery, start: bytes) -> None:
         self._moment = moment
+        self._start = start
         self._out = moment.txn.cursor(moment.tables["out"])
         self._into = moment.txn.cursor(moment.tables["into"])
         self._entity_table = moment.tables["entities"]
@@ -88,7 +89,8 @@ class _Steps:
         starts, ends = record.valid_from, record.valid_to
         if (starts is not None and starts > at_ms) or (ends is not None and ends <= at_ms):
             return False
-        return self.entity(step[1]).holds_at(at_ms)
+        # Who asks for what is around an entity means it, whether it holds or not.
+        return step[1] == self._start or self.entity(step[1]).holds_at(at_ms)
 
     def _record(self, row: bytes) -> RelationRecord:
         raw = self._records.get(row)
@@ -125,13 +127,11 @@ def _node(moment: Moment, key: EntityKey) -> bytes | None:
 
 
 def walk(moment: Moment, query: GraphQuery) -> Graph:
-    """What is around an entity; empty when it is not there, or does not hold at that moment."""
+    """What is around an entity; empty when it is not there."""
     start = _node(moment, query.start)
     if start is None:
         return Graph()
-    steps = _Steps(moment, query)
-    if query.at_ms is not None and not steps.entity(start).holds_at(query.at_ms):
-        return Graph()
+    steps = _Steps(moment, query, start)
     found: Walk[bytes, bytes] = Walk(
         start,
         max_depth=query.max_depth,
@@ -150,9 +150,8 @@ def path(moment: Moment, query: PathQuery) -> Graph:
     start, end = _node(moment, query.start), _node(moment, query.end)
     if start is None or end is None:
         return Graph()
-    steps = _Steps(moment, query)
-    at_ms = query.at_ms
-    if at_ms is not None and not all(steps.entity(one).holds_at(at_ms) for one in (start, end)):
+    steps, at_ms = _Steps(moment, query, start), query.at_ms
+    if at_ms is not None and end != start and not steps.entity(end).holds_at(at_ms):
         return Graph()
     search: PathSearch[bytes, bytes] = PathSearch(start, end, max_depth=query.max_depth)
     while True:

@@ -102,13 +102,15 @@ class PlainMemory:
             if key.scope == query.start.scope
             and (not query.relation_types or one.relation_type in query.relation_types)
             and one.strength >= query.min_strength
-            and (query.at_ms is None or self._hold(one, query.at_ms))
+            and (query.at_ms is None or self._hold(one, query))
         }
 
-    def _hold(self, relation: Relation, at_ms: int) -> bool:
-        key = relation.key
+    def _hold(self, relation: Relation, query: GraphQuery | PathQuery) -> bool:
+        key, at_ms = relation.key, query.at_ms or 0
         ends = (EntityKey(key.scope, key.from_entity), EntityKey(key.scope, key.to_entity))
-        return relation.holds_at(at_ms) and all(self.entities[one].holds_at(at_ms) for one in ends)
+        return relation.holds_at(at_ms) and all(
+            one == query.start or self.entities[one].holds_at(at_ms) for one in ends
+        )
 
     def steps(self, query: GraphQuery | PathQuery, name: str) -> Iterator[str]:
         """What one node leads on to."""
@@ -120,8 +122,7 @@ class PlainMemory:
 
     def distances(self, query: GraphQuery | PathQuery) -> dict[str, int]:
         """Folded names within the depth of a query, and how far they are."""
-        start = self.entities.get(query.start)
-        if start is None or (query.at_ms is not None and not start.holds_at(query.at_ms)):
+        if query.start not in self.entities:
             return {}
         found = {query.start.name: 0}
         waiting = deque([query.start.name])
