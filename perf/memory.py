@@ -124,7 +124,7 @@ def install(root: Path) -> str:
     subprocess.run([sys.executable, "-m", "venv", str(root / "peers")], check=True)
     python = str(root / "peers" / "bin" / "python")
     packages = sorted({package for name in PEERS for package in ENGINES[name][1]})
-    for package in ("numpy", "psutil", *packages):
+    for package in ("numpy", *packages):
         done = subprocess.run(
             [python, "-m", "pip", "install", "-q", package],
             capture_output=True, text=True, timeout=900, check=False,

@@ -19,7 +19,6 @@ from typing import Any, ClassVar, Protocol
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(HERE.parent), *(one for one in sys.path if one != str(HERE)), str(HERE)]
 
-import psutil
 from memory_data import DIMENSION, SHARES, Data, K, load
 
 BATCH = 1_000
@@ -54,9 +53,8 @@ class Caxton:
     durability = "power loss (fdatasync)"
 
     def open(self, folder: Path) -> None:
-        from caxton.memory.embedded.backend import EmbeddedBackend
-
         from caxton.memory.backend import ModelInfo
+        from caxton.memory.embedded.backend import EmbeddedBackend
 
         self._loop = asyncio.new_event_loop()
         self._backend = EmbeddedBackend(folder, map_bytes=1 << 36, disk=True)
@@ -294,9 +292,10 @@ ENGINES: dict[str, tuple[Callable[[], Engine], tuple[str, ...]]] = {
 
 
 def anonymous_mb() -> float:
-    """Memory of this process that is no file's, in MB."""
-    found = psutil.Process().memory_full_info()
-    return (found.uss - (found.shared if not found.uss else 0)) / 1e6
+    """Memory of this process that is no file's, in MB: what cannot be read again from a disk."""
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    line = next(one for one in rollup.splitlines() if one.startswith("Anonymous:"))
+    return int(line.split()[1]) * 1_024 / 1e6
 
 
 def disk_mb(folder: Path) -> float:

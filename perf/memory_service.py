@@ -20,31 +20,36 @@ HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(HERE.parent), *(one for one in sys.path if one != str(HERE)), str(HERE)]
 
 import memory_data
-from caxton.memory.embedded.backend import EmbeddedBackend
-from caxton.memory.embedding.opening import EmbeddingSettings, open_embedder
-from caxton.memory.service import MemoryService
 from memory_engines import anonymous_mb, disk_mb
 
 from caxton.memory.backend import Change, PutEntity, PutRelation
 from caxton.memory.client import Memory
+from caxton.memory.embedded.backend import EmbeddedBackend
+from caxton.memory.embedding.opening import EmbeddingSettings, open_embedder
 from caxton.memory.model import WORKSPACE, Entity, Observation, Relation
+from caxton.memory.service import MemoryService
 
 BATCH = 1_000
 DEGREE = 3
 """Relations from each entity: about 250 nodes are within three of one."""
-WORDS = [
-    "harbour", "meeting", "invoice", "garden", "python", "contract", "weather", "Lisbon",
-    "piano", "deadline", "budget", "mountain", "recipe", "server", "holiday", "patient",
-    "lecture", "ticket", "river", "museum", "engine", "letter", "window", "promise", "train",
-    "question", "library", "winter", "engineer", "painting", "coffee", "airport", "birthday",
-    "network", "salary", "football",
-]  # fmt: skip
+WORDS = 20_000
+SYLLABLES = "ba ce di fo gu ha ji ke lo mu na pi qe ro su ta ve wi xo yu zel mor tan".split()  # noqa: SIM905
 STORE = "memory"
 
 
+def word(number: int) -> str:
+    """A word of a language that nobody speaks; the lower its number the more common."""
+    text = ""
+    while number or not text:
+        number, last = divmod(number, len(SYLLABLES))
+        text += SYLLABLES[last]
+    return text
+
+
 def sentence(rng: random.Random) -> str:
-    """About as long as a thing that people note."""
-    return " ".join(rng.choices(WORDS, k=rng.randint(6, 18)))
+    """About as long as a thing that people note, its words rare and common as in a language."""
+    # 1/n is the share of the n-th most common word: Zipf's law.
+    return " ".join(word(int(WORDS ** rng.random())) for _ in range(rng.randint(6, 18)))
 
 
 def entity(number: int, rng: random.Random) -> Entity:
