@@ -91,7 +91,7 @@ class DeadLetterDesk:
             reason=record.reason,
             detail=record.detail,
             attempts=record.attempts,
-            performative=str(message.performative),
+            performative=message.performative.value,
             sender=self._directory.name(message.sender),
             receiver=self._directory.name(receiver) if receiver else "",
             capability=message.capability or "",

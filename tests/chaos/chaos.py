@@ -53,6 +53,8 @@ OUTLIVE_S = 90.0
 """Longest that a process goes on without its supervisor: its drain, on a busy machine."""
 PAUSE_S = 0.01
 """Between two requests of the steady load."""
+STANDSTILL_S = 60.0
+"""Without anything handled for so long, what is pending is not waited for."""
 END = b"end"
 FILE = """---
 name: Recorder-{n}
@@ -263,13 +265,22 @@ class Chaos:
                         break
         return found
 
-    async def settled(self, timeout_s: float = 120.0) -> None:
-        """Wait until everything acknowledged was handled and nothing is pending."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+    async def settled(self) -> int:
+        """Wait until everything acknowledged was handled and nothing is pending.
+
+        What was pending when its process died is tried one at a time, so a long queue takes its
+        time: this waits as long as something comes of it, and gives what is pending at the end.
+        """
+        most, deadline = -1, 0.0
+        while True:
             done = {one.message_id for one in self.handled()}
-            if done.issuperset(self.acknowledged) and not await self._pending():
-                return
+            pending = await self._pending()
+            if not pending and done.issuperset(self.acknowledged):
+                return 0
+            if len(done) > most:
+                most, deadline = len(done), time.monotonic() + STANDSTILL_S
+            if time.monotonic() > deadline:
+                return pending
             await asyncio.sleep(0.2)
 
     async def _pending(self) -> int:
@@ -288,8 +299,13 @@ class Chaos:
         self._reader.close()
 
 
-async def run(chaos: Chaos, kills: int, seed: int, pause_s: float) -> tuple[Report, Nemesis, int]:
-    """Hurt a node under load until ``kills`` processes were killed; then check what came of it."""
+async def run(
+    chaos: Chaos, kills: int, seed: int, pause_s: float
+) -> tuple[Report, Nemesis, int, int]:
+    """Hurt a node under load until ``kills`` processes were killed; then check what came of it.
+
+    Gives the report, what was done, the dead letters and what was pending at the end.
+    """
     nemesis = Nemesis(chaos, seed)
     stop = asyncio.Event()
     async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as load:
@@ -306,10 +322,11 @@ async def run(chaos: Chaos, kills: int, seed: int, pause_s: float) -> tuple[Repo
         finally:
             stop.set()
             limit.reschedule(asyncio.get_running_loop().time() + 120)
-    await chaos.settled()
+    pending = await chaos.settled()
     answers = await chaos.answers()
     dead = await chaos.dead_letters()
-    return check(chaos.sent, chaos.acknowledged, chaos.handled(), answers), nemesis, dead
+    report = check(chaos.sent, chaos.acknowledged, chaos.handled(), answers)
+    return report, nemesis, dead, pending
 
 
 def main() -> int:
@@ -326,7 +343,9 @@ def main() -> int:
     chaos = Chaos(folder, shards=given.shards, durability=given.durability)
     started = time.monotonic()
     try:
-        report, nemesis, dead = asyncio.run(run(chaos, given.kills, given.seed, given.pause))
+        report, nemesis, dead, pending = asyncio.run(
+            run(chaos, given.kills, given.seed, given.pause)
+        )
     finally:
         chaos.end()
     figures = {
@@ -335,6 +354,7 @@ def main() -> int:
         "harms": dict(nemesis.done),
         "kills": nemesis.kills,
         "dead_letters": dead,
+        "pending": pending,
         "refusals": chaos.refusals,
         "faults": report.faults,
         **{name: value for name, value in asdict(report).items() if isinstance(value, int)},

@@ -44,6 +44,7 @@ async def test_letters_are_listed_the_latest_first(broken: tuple[Engine, set[str
     assert {one["reason"] for one in found} == {"AGENT_FAILED"}
     assert "cannot read two" in found[0]["detail"]
     assert (found[0]["sender"], found[0]["receiver"]) == ("client", "work")
+    assert found[0]["performative"] == "request"
     assert len(await engine.shard.answer("dead_letters", {"limit": 1})) == 1
 
 
