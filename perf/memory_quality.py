@@ -26,12 +26,12 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(HERE.parent), *(one for one in sys.path if one != str(HERE)), str(HERE)]
 
-from caxton.memory.embedded.backend import EmbeddedBackend
-from caxton.memory.embedding.opening import EmbeddingSettings, open_embedder
-from caxton.memory.fusion import fuse
 from harness import options, scratch, show
 
 from caxton.memory.backend import Candidate, CandidateQuery, PutEntity, Selection
+from caxton.memory.embedded.backend import EmbeddedBackend
+from caxton.memory.embedding.opening import EmbeddingSettings, open_embedder
+from caxton.memory.fusion import fuse
 from caxton.memory.model import Entity, Observation, Scope, embedding_text
 from caxton.memory.requests import Weights
 
