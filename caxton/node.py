@@ -216,7 +216,9 @@ class Node:
         if listener is not None and self._status is not None:
             from caxton.processes.gateway_main import run_gateway
 
-            arguments = (layout, listener, self._status)
+            # What asks in this process means nothing there; the gateway has a link of its own.
+            status = msgspec.structs.replace(self._status, memory_now=None)
+            arguments = (layout, listener, status)
             spec = ProcessSpec(GATEWAY, run_gateway, arguments, restart, start_s)
             await self._launch(supervisor, [spec])
             self._tell_gateway()
