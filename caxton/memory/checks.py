@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from caxton.errors import ValidationError
+from caxton.errors import EntityTooLarge, ValidationError
 from caxton.memory.model import (
     Confidence,
     EntityBytes,
@@ -108,7 +108,8 @@ def check_observations(
     texts: Sequence[object], source: object, *, least: int = 0, field: str = "observations"
 ) -> None:
     """Raises:
-    ValidationError: one is empty or too long, or all are together.
+    ValidationError: one is empty, or there are too many.
+    EntityTooLarge: one is too long, or all are together.
     """
     check_count(texts, least, int(ObservationCount.high), field)
     total = 0
@@ -117,10 +118,11 @@ def check_observations(
         if not isinstance(text, str):
             raise ValidationError(field=where, value=text, allowed="text")
         size = len(_encoded(text, where))
-        if not text.strip() or size > ObservationBytes.high:
-            shown = f"{size:,} bytes" if text.strip() else text
+        if not text.strip():
             allowed = f"{ObservationBytes.allowed}, not only spaces"
-            raise ValidationError(field=where, value=shown, allowed=allowed)
+            raise ValidationError(field=where, value=text, allowed=allowed)
+        if size > ObservationBytes.high:
+            raise EntityTooLarge(field=where, size=size, limit=int(ObservationBytes.high))
         total += size
     _check_total(total, field)
     _encoded(_SOURCE.parse(source, "source"), "source")
@@ -128,15 +130,15 @@ def check_observations(
 
 def _check_total(size: int, field: str) -> None:
     if size > EntityBytes.high:
-        allowed = f"{EntityBytes.allowed} for all of an entity"
-        raise ValidationError(field=field, value=f"{size:,} bytes", allowed=allowed)
+        raise EntityTooLarge(field=field, size=size, limit=int(EntityBytes.high))
 
 
 def check_whole(texts: Sequence[str]) -> None:
     """Look at all observations of an entity as it would be.
 
     Raises:
-        ValidationError: there are too many, or they are too long together.
+        ValidationError: there are too many.
+        EntityTooLarge: they are too long together.
     """
     check_count(texts, 0, int(ObservationCount.high), "observations")
     _check_total(sum(len(text.encode()) for text in texts), "observations")
