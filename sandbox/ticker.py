@@ -27,9 +27,19 @@ def ticks(wall_ms: int) -> int:
 class Ticker:
     """Calls ``tick`` every 5 ms while at least one call runs; no thread is left when idle."""
 
-    def __init__(self, tick: Callable[[], None], *, linger_s: float = LINGER_S) -> None:
+    def __init__(
+        self,
+        tick: Callable[[], None],
+        *,
+        linger_s: float = LINGER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._tick = tick
         self._linger_s = linger_s
+        self._clock = clock
+        self._started = 0.0
+        self._done = 0
+        """Epochs since ``_started`` that have passed."""
         self._lock = threading.Lock()
         self._in_flight = 0
         self._idle_since = 0.0
@@ -50,11 +60,18 @@ class Ticker:
             self.end()
 
     def begin(self, give_up: Callable[[], bool] | None = None) -> None:
-        """Keep time from here on, until ``end``. See ``running``."""
+        """Keep time from here on, until ``end``. See ``running``.
+
+        A deadline is set after this: epochs that the thread is late with have passed then, and are
+        not taken from the call that begins.
+        """
         with self._lock:
             self._in_flight += 1
             self._give_up = give_up
-            if self._thread is None:
+            if self._thread is not None:
+                self._catch_up()
+            else:
+                self._started, self._done = self._clock(), 0
                 self._thread = threading.Thread(
                     target=self._run, name="sandbox-ticker", daemon=True
                 )
@@ -65,29 +82,31 @@ class Ticker:
         with self._lock:
             self._in_flight -= 1
             self._give_up = None
-            self._idle_since = time.monotonic()
+            self._idle_since = self._clock()
 
     @property
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread is not None
 
+    def _catch_up(self) -> None:
+        """Have the epochs pass that are due. A late wake-up catches up, so that a loaded machine
+        does not stretch deadlines."""
+        due = int((self._clock() - self._started) * 1000 / TICK_MS)
+        for _ in range(min(due - self._done, 1000)):
+            self._tick()
+        self._done = due
+
     def _run(self) -> None:
-        done = 0
-        started = time.monotonic()
         while True:
             time.sleep(TICK_MS / 1000)
-            # A late wake-up catches up, so that a loaded machine does not stretch deadlines.
-            due = int((time.monotonic() - started) * 1000 / TICK_MS)
-            for _ in range(min(due - done, 1000)):
-                self._tick()
-            done = due
             with self._lock:
+                self._catch_up()
                 if self._give_up is not None and self._give_up():
                     self._give_up = None
                     for _ in range(LONGEST):
                         self._tick()
-                idle = time.monotonic() - self._idle_since
+                idle = self._clock() - self._idle_since
                 if self._in_flight == 0 and idle >= self._linger_s:
                     self._thread = None
                     return

@@ -164,6 +164,7 @@ class ComponentPlatform:
         kinds = tuple(kind for _, kind in function.params)
         try:
             with self.ticker.running(lambda: printed.size() > limits.stdout_bytes):
+                run.keep_time()
                 found = _exported(self._instantiate(component, store, limits), store, function)
                 return call(store, found, kinds, function.result, given, limits)
         except WasmtimeError as raised:

@@ -45,7 +45,11 @@ class Run:
         self.trapped = False
         self.exit_code: int | None = None
         store.set_fuel(limits.fuel)
-        store.set_epoch_deadline(ticks(limits.wall_ms))
+        self.keep_time()
+
+    def keep_time(self) -> None:
+        """Begin to count epochs, once the ticker keeps time for this call."""
+        self.store.set_epoch_deadline(ticks(self.limits.wall_ms))
 
     def charge(self, cost: int) -> bool:
         """See ``Meter``."""
@@ -103,6 +107,7 @@ class PlatformRun(Run):
     def __enter__(self) -> Self:
         self._platform.current.run = self
         self._platform.ticker.begin(self._give_up)
+        self.keep_time()
         return self
 
     def __exit__(

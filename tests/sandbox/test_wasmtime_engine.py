@@ -230,6 +230,32 @@ def test_no_clock_thread_is_left_when_idle() -> None:
         assert not ticker.alive
 
 
+def test_what_the_clock_is_late_with_is_not_taken_from_a_call_that_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The epochs of a thread that was not run for a second pass before the call's own count."""
+    asleep, awake = threading.Event(), threading.Event()
+
+    def sleep(_seconds: float) -> None:
+        asleep.set()
+        awake.wait(30)
+
+    now, ticked = [100.0], []
+    monkeypatch.setattr("sandbox.ticker.time.sleep", sleep)
+    ticker = Ticker(lambda: ticked.append(1), linger_s=0.0, clock=lambda: now[0])
+    with ticker.running():
+        assert asleep.wait(5)
+        now[0] += 1.0
+        with ticker.running():
+            # What is counted from here on belongs to the call.
+            assert len(ticked) == 200
+            now[0] += 0.102
+            asleep.clear()
+            awake.set()
+            assert asleep.wait(5)
+            assert len(ticked) == 220
+
+
 class TestGuestThreads:
     """Threads with large stacks."""
 
