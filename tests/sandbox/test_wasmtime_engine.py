@@ -234,26 +234,25 @@ def test_what_the_clock_is_late_with_is_not_taken_from_a_call_that_begins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The epochs of a thread that was not run for a second pass before the call's own count."""
-    asleep, awake = threading.Event(), threading.Event()
+    awake, all_passed = threading.Event(), threading.Event()
+    now, passed = [100.0], []
 
-    def sleep(_seconds: float) -> None:
-        asleep.set()
-        awake.wait(30)
+    def tick() -> None:
+        passed.append(now[0])
+        if len(passed) == 220:
+            all_passed.set()
 
-    now, ticked = [100.0], []
-    monkeypatch.setattr("sandbox.ticker.time.sleep", sleep)
-    ticker = Ticker(lambda: ticked.append(1), linger_s=0.0, clock=lambda: now[0])
+    monkeypatch.setattr("sandbox.ticker.time.sleep", lambda _seconds: awake.wait(30))
+    ticker = Ticker(tick, linger_s=0.0, clock=lambda: now[0])
     with ticker.running():
-        assert asleep.wait(5)
         now[0] += 1.0
         with ticker.running():
             # What is counted from here on belongs to the call.
-            assert len(ticked) == 200
+            assert len(passed) == 200
             now[0] += 0.102
-            asleep.clear()
             awake.set()
-            assert asleep.wait(5)
-            assert len(ticked) == 220
+            assert all_passed.wait(5)
+            assert len(passed) == 220
 
 
 class TestGuestThreads:
