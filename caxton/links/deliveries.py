@@ -63,6 +63,11 @@ class Outbound:
             )
         )
 
+    def forget(self) -> None:
+        """Send nothing of what waits here."""
+        self._items.clear()
+        self._sampled.clear()
+
     def _flush(self) -> None:
         items, self._items = self._items, []
         unsent = len(items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,15 +43,19 @@ def sender(link: Link) -> Callable[[msgspec.Struct], None]:
     """Puts sentences on a link."""
 
     def send(sentence: msgspec.Struct) -> None:
-        kind, payload = encode_payload(sentence)
-        try:
-            link.send(kind, payload)
-        except LinkFull as error:
-            raise QueueFull(
-                queue=f"the link to {link.peer}", depth=error.size, limit=error.limit
-            ) from error
+        _send(link, sentence)
 
     return send
+
+
+def _send(link: Link, sentence: msgspec.Struct) -> int:
+    kind, payload = encode_payload(sentence)
+    try:
+        return link.send(kind, payload)
+    except LinkFull as error:
+        raise QueueFull(
+            queue=f"the link to {link.peer}", depth=error.size, limit=error.limit
+        ) from error
 
 
 class Peer:
@@ -62,10 +67,24 @@ class Peer:
         self.origin = LinkOrigin(self.send)
         self.questions = Questions(self.send, link.peer)
         self.submitter = Submitter(self.send)
-        self.outbound = Outbound(self.send)
+        self.outbound = Outbound(self._deliver)
+        self._delivered: deque[int] = deque()
+        """Frames with deliveries that the other side has not confirmed."""
         self.inbound = Inbound(self.send, shard.roster)
         name, _, number = link.peer.partition("-")
         self.number = int(number) if name == "shard" and number.isdigit() else None
+
+    def _deliver(self, sentence: msgspec.Struct) -> None:
+        while self._delivered and self._delivered[0] <= self.link.confirmed:
+            self._delivered.popleft()
+        self._delivered.append(_send(self.link, sentence))
+
+    def replaced(self) -> None:
+        """There is a new process: what was delivered to the one before is not meant for it. One
+        of those messages may have been its end."""
+        self.link.withdraw(set(self._delivered))
+        self._delivered.clear()
+        self.outbound.forget()
 
 
 class Peers:
@@ -110,11 +129,14 @@ class Peers:
         peer = self._peer(link)
         if peer.number is not None and self.shard is not None:
             self.shard.health.connected(peer.number, up=True)
+            if not replaces:
+                self.shard.router.delivery.away.arrived(peer.number)
         if replaces:
             peer.questions.lost()
             if peer.submitter.resend():
                 logger.info("sent submissions to %s again", link.peer)
             if peer.number is not None and self.shard is not None:
+                peer.replaced()
                 again = self.shard.router.delivery.resend(peer.number)
                 if again:
                     logger.info("delivered %d messages to %s again", again, link.peer)

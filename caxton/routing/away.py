@@ -24,6 +24,8 @@ class Away:
         self._remote = remote
         self._sent: dict[int, dict[int, Accepted]] = {}
         """Shard to what it has, by sequence number."""
+        self._unseen: set[int] = set()
+        """Those of them that were sent while there was no process."""
         self._ending = False
         self._came_back = asyncio.Event()
 
@@ -32,18 +34,30 @@ class Away:
         next at this journal delivers it."""
         if not self._ending:
             self._sent.setdefault(shard, {})[accepted.sequence] = accepted
+            if not self._remote.reachable(shard):
+                self._unseen.add(accepted.sequence)
             self._remote.deliver(shard, accepted)
 
     def again(self, shard: int, accepted: Accepted) -> None:
         """Send what a shard lost."""
+        self._unseen.discard(accepted.sequence)
         self._remote.deliver(shard, accepted)
 
     def at(self, shard: int) -> list[Accepted]:
         """What a shard has."""
         return list(self._sent.get(shard, {}).values())
 
+    def arrived(self, shard: int) -> None:
+        """The link to a shard is up, to the process that is meant: it gets what waited."""
+        self._unseen.difference_update(self._sent.get(shard, ()))
+
+    def saw(self, accepted: Accepted) -> bool:
+        """Whether the process of a shard may have got what was sent to it: it was there."""
+        return accepted.sequence not in self._unseen
+
     def drop(self, shard: int, accepted: Accepted) -> None:
         """A shard has this no more, and says nothing of it."""
+        self._unseen.discard(accepted.sequence)
         del self._sent[shard][accepted.sequence]
 
     def back(self, shard: int, sequence: int, message_id: bytes) -> Accepted | None:
@@ -55,6 +69,7 @@ class Away:
         found = sent.get(sequence)
         if found is None or found.message.message_id != message_id:
             return None
+        self._unseen.discard(sequence)
         del sent[sequence]
         if self._ending:
             self._came_back.set()

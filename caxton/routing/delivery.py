@@ -33,8 +33,9 @@ from caxton.routing.loads import Loads
 from caxton.routing.ports import LocalAgents, RemoteShards
 from caxton.routing.queues import AgentQueue, Waiting
 from caxton.routing.reasons import temporary
+from caxton.routing.resending import Resending
 from caxton.routing.retries import LONGEST_S, Retries, Retrying
-from caxton.routing.trials import KILLS, SUSPECT, Trials
+from caxton.routing.trials import Trials
 from caxton.types import format_id
 
 __all__ = ["Delivery"]
@@ -60,7 +61,7 @@ class Delivery:
         reload: reads a waiting message back from the journal.
         settled, buried: what ends a message (handled; dead with its last error).
         retrying: told that a message comes again after so many attempts, in so many seconds.
-        on_trial: notes that a suspect is delivered, then calls back.
+        on_trial: notes the suspects that are delivered here, then calls back; see ``Trials``.
         other: another provider for a message to a capability, when there is one.
         retries: how soon what failed comes again.
         offline_limit: messages that wait for an agent out of service, in this shard.
@@ -81,7 +82,7 @@ class Delivery:
         settled: Callable[[Accepted, Sequence[Message]], None],
         buried: Callable[[Accepted, CaxtonError, str], None],
         retrying: Callable[[Accepted, float], None],
-        on_trial: Callable[[Accepted, Callable[[], None]], None],
+        on_trial: Callable[[int, int, Callable[[], None]], None],
         other: Callable[[Accepted], bytes | None],
         retries: Retrying,
         offline_limit: int,
@@ -106,11 +107,15 @@ class Delivery:
         self._looks: Due[bytes] = Due(self._look)
         self._looking: set[bytes] = set()
         self.retries = Retries(retries, self._again)
-        self.trials = Trials(on_trial, self.deliver)
+        self.trials = Trials(shard, on_trial, self.deliver)
         self._other = other
         self.loads = Loads(self._queues, window)
         self.away = Away(remote)
         """What other shards have in hand."""
+        self._resending = Resending(
+            self.away, self.trials, self.retries,
+            waits=self._waiting.watch, release=self._release, convict=self.convict,
+        )  # fmt: skip
         self._stopped, self._suspects = self.retries.lanes, self.trials.lanes
 
     def deliver(self, accepted: Accepted, agent_id: bytes) -> None:
@@ -118,6 +123,8 @@ class Delivery:
         accepted.target = agent_id
         if self._stopped and self.retries.stopped(accepted, agent_id):
             self._waiting.watch(accepted)
+            if self._suspects:
+                self.trials.left(accepted, self._directory.shard(agent_id))
             return
         if (self._suspects or accepted.deaths) and self.trials.takes(
             accepted, agent_id, self._directory.shard(agent_id)
@@ -127,7 +134,10 @@ class Delivery:
         if queue.flying < queue.window and not queue.count:
             queue.flying += 1
             self._send(accepted, agent_id, queue.shard)
-        elif not queue.room:
+            return
+        if self._suspects and (queue.offline or not queue.room):
+            self.trials.left(accepted, queue.shard)
+        if not queue.room:
             self._broken(accepted, agent_id)
         elif queue.offline and queue.count >= self._offline_limit and accepted.delivery_count == 1:
             name = self._directory.name(agent_id)
@@ -169,6 +179,8 @@ class Delivery:
         agent_id = accepted.target or b""
         if not self.retries.drop(accepted, agent_id):
             self._waiting.remove(self._queues[agent_id], accepted)
+        if self._suspects:
+            self.trials.left(accepted, self._directory.shard(agent_id))
         self._buried(accepted, error, "")
 
     def _send(self, accepted: Accepted, agent_id: bytes, shard: int) -> None:
@@ -186,23 +198,7 @@ class Delivery:
 
     def resend(self, shard: int) -> int:
         """Deliver again what ``shard`` lost when its process died."""
-        flying = self.away.at(shard)
-        guilty = self.trials.died(shard)
-        for accepted in flying:
-            accepted.delivery_count += 1
-            accepted.deaths += 1
-            if accepted is guilty and accepted.kills >= KILLS:
-                self.away.drop(shard, accepted)
-                self.convict(accepted)
-            elif accepted is guilty or accepted.deaths < SUSPECT:
-                self.away.again(shard, accepted)
-            else:
-                # It waits for its trial, and gives its place at the agent back meanwhile.
-                self.away.drop(shard, accepted)
-                if accepted.target is not None:
-                    self._release(accepted.target)
-                    self.deliver(accepted, accepted.target)
-        return len(flying)
+        return self._resending.run(shard)
 
     def convict(self, accepted: Accepted) -> None:
         """A message kills its process: it is delivered no more."""
@@ -235,7 +231,9 @@ class Delivery:
         try:
             while queue.count and queue.flying < queue.window and left:
                 following = self._waiting.take(queue, agent_id)
-                if following is None:
+                if following is None or (
+                    (self._stopped or self._suspects) and self._stays(following, agent_id, queue)
+                ):
                     continue
                 flying = queue.flying
                 queue.flying += 1
@@ -247,6 +245,15 @@ class Delivery:
         if not left:
             queue.sending = True
             asyncio.get_running_loop().call_soon(self._fill_on, queue, agent_id)
+
+    def _stays(self, accepted: Accepted, agent_id: bytes, queue: AgentQueue) -> bool:
+        """Whether one that there is room for has to stand behind others of its lane."""
+        if self._stopped and self.retries.stopped(accepted, agent_id):
+            self._waiting.watch(accepted)
+            self.trials.left(accepted, queue.shard)
+            return True
+        lane = (accepted.message.conversation_id, agent_id)
+        return lane in self._suspects and self.trials.takes(accepted, agent_id, queue.shard)
 
     def _fill_on(self, queue: AgentQueue, agent_id: bytes) -> None:
         queue.sending = False
@@ -294,7 +301,8 @@ class Delivery:
             self._open(queue)
         queue.flying -= 1
         if self._suspects:
-            self.trials.ended(accepted, queue.shard)
+            proven = not isinstance(error, Postponed)
+            (self.trials.ended if proven else self.trials.left)(accepted, queue.shard)
         self._fate(accepted, agent_id, error, traceback)
         # After it: what follows it may not come before what it becomes.
         self._go_on(queue, agent_id)
@@ -373,7 +381,7 @@ class Delivery:
         queue.window = 0
         self._look_again(agent_id)
         if self._suspects:
-            self.trials.ended(accepted, self._directory.shard(agent_id))
+            self.trials.closed(agent_id, queue.shard)
         if self._moved(accepted, agent_id, error):
             return
         accepted.refused = ()
@@ -417,6 +425,8 @@ class Delivery:
         if queue is None:
             return
         queue.room = self._breakers.room(agent_id, self._window)
+        if self._suspects and not queue.room:
+            self.trials.closed(agent_id, queue.shard)
         if not queue.offline:
             queue.window = queue.room
             self._fill(queue, agent_id)

@@ -84,7 +84,7 @@ class Waiting:
         message = accepted.message
         item: Accepted | int = accepted.sequence
         # What comes back carries what the journal does not know.
-        if self._kept < KEPT or accepted.resumes or accepted.attempts:
+        if self._kept < KEPT or accepted.resumes or accepted.attempts or accepted.kills:
             self._kept += 1
             item = accepted
             self.watch(accepted)

@@ -360,9 +360,9 @@ class Router:
         self.journal.retry(accepted.sequence, accepted.retry_record(due))
         self.commit.kick()
 
-    def _on_trial(self, accepted: Accepted, begin: Callable[[], None]) -> None:
-        """A suspect goes to its agent once the journal knows which one it is."""
-        self.journal.note_trial(accepted.sequence)
+    def _on_trial(self, sequence: int, group: int, begin: Callable[[], None]) -> None:
+        """Suspects go to their agents once the journal knows which one, or how many."""
+        self.journal.note_trial(sequence, group)
         self._owed.trials.append(begin)
         self.commit.kick()
 
@@ -425,12 +425,11 @@ class Router:
         now, now_ms = self._clock(), self.now_ms()
         # How often each has seen its process die is in the journal before one does it again.
         self.careful.begin(died=recovered.died)
+        self.delivery.trials.recovered(recovered.group)
         for sequence, raw in recovered.pending:
             message = decode(raw)
             conversation = self.conversations.get(message)
-            accepted = Accepted(
-                message, raw, sequence, now, self.delivery, now_ms, delivery_count=2
-            )
+            accepted = Accepted(message, raw, sequence, now, self.delivery, now_ms, 2)
             if self._traces and self._tracing.samples(message):
                 self._trace(accepted, now)
             if accepted.take_up(recovered):

@@ -72,7 +72,7 @@ class Journal:
         self._replay_from = state.replay_from
         self._next = state.next_sequence
         self._last = state
-        self._trial = 0
+        self._trial = self._group = 0
         self.unmarked: set[int] = set()
         """Numbers of the messages that are accepted and not marked."""
         self._stored: set[int] = set()
@@ -136,10 +136,11 @@ class Journal:
         self._open.retries[sequence] = record
         self._retried.add(sequence)
 
-    def note_trial(self, sequence: int) -> None:
-        """Note in the open batch which message is on trial; 0 for none."""
-        self._trial = sequence
-        self._open.noted = True
+    def note_trial(self, sequence: int, group: int = 0) -> None:
+        """Note in the open batch which message is on trial alone, or else how many are together.
+        That there is none (0 and 0) is no reason for a commit."""
+        self._trial, self._group = sequence, group
+        self._open.noted = bool(sequence or group)
 
     def remove_dead(self, sequence: int) -> None:
         """Remove a dead letter in the open batch."""
@@ -158,6 +159,8 @@ class Journal:
         batch = self._open
         following = batch.first + len(batch.messages)
         self._open = Batch(following)
+        # The next note may be made while this batch is written, and is not of it.
+        batch.trial, batch.group = self._trial, self._group
         batch.replay_from = max(self._replay_from, min(replay_from, following))
         if self._stored:
             batch.drop_pending = [seq for seq in batch.handled if seq in self._stored]
@@ -184,7 +187,7 @@ class Journal:
         now = self._now_ms()
         following = batch.first + len(batch.messages)
         record = self._encode(LogRecord(batch.first, batch.messages, batch.handled, now))
-        self._last = State(number, following, batch.replay_from, self._trial)
+        self._last = State(number, following, batch.replay_from, batch.trial, group=batch.group)
         state = self._encode(self._last)
         tables = self._env.tables
         dead_letters = self.dead_letters
@@ -281,7 +284,8 @@ class Journal:
         last = self._last
         died = raw_state is not None and not last.closed
         self._put_state(msgspec.structs.replace(last, closed=False))
-        return Recovered(pending, replay, retries, last.trial if died else 0, died)
+        trial, group = (last.trial, last.group) if died else (0, 0)
+        return Recovered(pending, replay, retries, trial, group, died)
 
     def newest(self, count: int) -> list[bytes]:
         """The newest ``count`` messages that are kept, oldest first."""
@@ -415,7 +419,7 @@ class Journal:
     def close(self) -> None:
         """Say that this run ended in good order, flush and close."""
         if self._env.read("meta", b"state") is not None:
-            self._put_state(msgspec.structs.replace(self._last, trial=0, closed=True))
+            self._put_state(msgspec.structs.replace(self._last, trial=0, group=0, closed=True))
         self.sync()
         self._env.close()
 

@@ -56,6 +56,8 @@ class State(msgspec.Struct, array_like=True, frozen=True):
     """The message that is on trial; 0 for none."""
     closed: bool = False
     """Whether the run ended in good order."""
+    group: int = 0
+    """How many messages are on trial together; 0 for none or a single one."""
 
 
 class Batch:
@@ -68,7 +70,9 @@ class Batch:
         self.dead: list[DeadRecord] = []
         self.retries: dict[int, RetryRecord] = {}
         self.noted = False
-        """Whether what is on trial has changed."""
+        """Whether something goes on trial."""
+        self.trial = self.group = 0
+        """What is on trial when it is closed, as in ``State``."""
         self.raised: list[int] = []
         """Dead letters that go: tried again or discarded."""
         self.conversations: list[tuple[bytes, bytes]] = []
@@ -108,5 +112,7 @@ class Recovered(msgspec.Struct):
     """Of the pending ones."""
     trial: int
     """The message that was on trial when the last run died; 0 for none."""
+    group: int
+    """How many were on trial together when the last run died; 0 for none or a single one."""
     died: bool
     """Whether the last run did not end in good order."""

@@ -304,6 +304,9 @@ async def test_a_late_report_settles_only_its_own_message() -> None:
         def deliver(self, shard: int, one: Accepted) -> None:
             sent.append(one.sequence)
 
+        def reachable(self, shard: int) -> bool:
+            return True
+
     directory = Directory(new_id(), 2)
     receiver = next(one for one in iter(new_id, b"") if directory.shard(one) == 1)
     delivery = Delivery(
@@ -316,7 +319,7 @@ async def test_a_late_report_settles_only_its_own_message() -> None:
         settled=lambda one, outputs: None,
         buried=lambda one, error, traceback: None,
         retrying=lambda one, delay_s: None,
-        on_trial=lambda one, begin: begin(),
+        on_trial=lambda one, group, begin: begin(),
         other=lambda one: None,
         retries=Retrying(100),
         offline_limit=10,

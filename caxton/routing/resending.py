@@ -1,0 +1,86 @@
+"""What becomes of the deliveries that a shard lost when its process died."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from caxton.routing.accepted import Accepted
+from caxton.routing.away import Away
+from caxton.routing.retries import Retries
+from caxton.routing.trials import KILLS, Lane, Trials
+
+__all__ = ["Resending"]
+
+
+class Resending:
+    """Sends again what is to be handled now, and has the rest wait for its turn.
+
+    Args:
+        away: what the other shards have.
+        trials: of those that may have been the cause.
+        retries: whose stopped lanes nothing passes.
+        waits: told of a message that stands in a stopped lane.
+        release: gives the place of a message at its agent back.
+        convict: ends a message that is proven to be the cause.
+    """
+
+    def __init__(
+        self,
+        away: Away,
+        trials: Trials,
+        retries: Retries,
+        *,
+        waits: Callable[[Accepted], None],
+        release: Callable[[bytes], None],
+        convict: Callable[[Accepted], None],
+    ) -> None:
+        self._away = away
+        self._trials = trials
+        self._retries = retries
+        self._waits = waits
+        self._release = release
+        self._convict = convict
+
+    def run(self, shard: int) -> int:
+        """The process of ``shard`` died and there is another; returns how much it had lost."""
+        lost = self._away.at(shard)
+        seen = [one for one in lost if self._away.saw(one)]
+        guilty, again = self._trials.died(shard, seen)
+        for accepted in lost:
+            accepted.delivery_count += 1
+        for accepted in seen:
+            accepted.deaths += 1
+        convicted = guilty if guilty is not None and guilty.kills >= KILLS else None
+        if convicted is not None:
+            self._trials.left(convicted, shard)
+        back = {
+            one.sequence: one
+            for one in lost
+            if one is not convicted and (one.sequence in again or self._stays(one, shard))
+        }
+        first: dict[Lane, int] = {}
+        for one in back.values():
+            lane = (one.message.conversation_id, one.target or b"")
+            first[lane] = min(one.sequence, first.get(lane, one.sequence))
+        if first:
+            flying = {one.sequence: one for one in lost if one.sequence not in back}
+            back.update((one.sequence, one) for one in self._trials.aside(shard, first, flying))
+        for accepted in lost:
+            if accepted.sequence in back or accepted is convicted:
+                self._away.drop(shard, accepted)
+            else:
+                self._away.again(shard, accepted)
+        # When all of them stand where they wait: a place that is free is taken at once.
+        for accepted in back.values():
+            self._release(accepted.target or b"")
+        if convicted is not None:
+            self._convict(convicted)
+        return len(lost)
+
+    def _stays(self, accepted: Accepted, shard: int) -> bool:
+        agent_id = accepted.target or b""
+        if self._retries.lanes and self._retries.stopped(accepted, agent_id):
+            self._waits(accepted)
+            self._trials.left(accepted, shard)
+            return True
+        return self._trials.takes(accepted, agent_id, shard)
