@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Container
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 __all__ = ["Backlog", "Ranked"]
@@ -109,6 +110,11 @@ class Ranked(Generic[T]):
         self._count = 0
         return items
 
+    def earlier(self, order: int, conversation: bytes) -> bool:
+        """Whether it has an item of a conversation that comes before ``order``."""
+        chain = self._chains.get(conversation)
+        return chain is not None and chain[0][0] < order
+
     def remove(self, order: int, conversation: bytes) -> bool:
         """Take an item out of turn. Whether it was there."""
         chain = self._chains.get(conversation)
@@ -158,6 +164,13 @@ class Backlog(Generic[T]):
                 ranked.push(order, conversation, self._priority, item)
             self._plain.clear()
         return ranked
+
+    def earlier(self, order: int, conversation: bytes) -> bool:
+        """Whether it has an item of a conversation that comes before ``order``."""
+        if self._ranked is not None:
+            return self._ranked.earlier(order, conversation)
+        before = takewhile(lambda entry: entry[0] < order, self._plain)
+        return any(entry[1] == conversation for entry in before)
 
     def pop(self) -> T:
         """Take the next item.

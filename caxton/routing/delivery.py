@@ -113,8 +113,8 @@ class Delivery:
         self.away = Away(remote)
         """What other shards have in hand."""
         self._resending = Resending(
-            self.away, self.trials, self.retries,
-            waits=self._waiting.watch, release=self._release, convict=self.convict,
+            self.away, self.trials, self.retries, self._waiting, self._queues,
+            release=self._release, convict=self.convict,
         )  # fmt: skip
         self._stopped, self._suspects = self.retries.lanes, self.trials.lanes
 

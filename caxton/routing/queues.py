@@ -107,6 +107,12 @@ class Waiting:
             self.timed.pop(item.sequence, None)
         return item
 
+    def earlier(self, queue: AgentQueue, accepted: Accepted) -> bool:
+        """Whether one waits that came before it in its conversation."""
+        return queue.count > 0 and queue.waiting.earlier(
+            accepted.sequence, accepted.message.conversation_id
+        )
+
     def remove(self, queue: AgentQueue, accepted: Accepted) -> None:
         """Take a message out of turn."""
         if queue.waiting.remove(accepted.sequence, accepted.message.conversation_id):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from caxton.routing.accepted import Accepted
 from caxton.routing.away import Away
-from caxton.routing.retries import Retries
+from caxton.routing.queues import AgentQueue, Waiting
+from caxton.routing.retries import Retries, sequence_of
 from caxton.routing.trials import KILLS, Lane, Trials
 
 __all__ = ["Resending"]
@@ -19,7 +20,7 @@ class Resending:
         away: what the other shards have.
         trials: of those that may have been the cause.
         retries: whose stopped lanes nothing passes.
-        waits: told of a message that stands in a stopped lane.
+        waiting, queues: what waits for room at the agents.
         release: gives the place of a message at its agent back.
         convict: ends a message that is proven to be the cause.
     """
@@ -29,21 +30,23 @@ class Resending:
         away: Away,
         trials: Trials,
         retries: Retries,
+        waiting: Waiting,
+        queues: Mapping[bytes, AgentQueue],
         *,
-        waits: Callable[[Accepted], None],
         release: Callable[[bytes], None],
         convict: Callable[[Accepted], None],
     ) -> None:
         self._away = away
         self._trials = trials
         self._retries = retries
-        self._waits = waits
+        self._waiting = waiting
+        self._queues = queues
         self._release = release
         self._convict = convict
 
     def run(self, shard: int) -> int:
         """The process of ``shard`` died and there is another; returns how much it had lost."""
-        lost = self._away.at(shard)
+        lost = sorted(self._away.at(shard), key=sequence_of)
         seen = [one for one in lost if self._away.saw(one)]
         guilty, again = self._trials.died(shard, seen)
         for accepted in lost:
@@ -62,9 +65,8 @@ class Resending:
         for one in back.values():
             lane = (one.message.conversation_id, one.target or b"")
             first[lane] = min(one.sequence, first.get(lane, one.sequence))
-        if first:
-            flying = {one.sequence: one for one in lost if one.sequence not in back}
-            back.update((one.sequence, one) for one in self._trials.aside(shard, first, flying))
+        flying = {one.sequence: one for one in lost if one.sequence not in back}
+        back.update((one.sequence, one) for one in self._trials.aside(shard, first, flying))
         for accepted in lost:
             if accepted.sequence in back or accepted is convicted:
                 self._away.drop(shard, accepted)
@@ -80,7 +82,14 @@ class Resending:
     def _stays(self, accepted: Accepted, shard: int) -> bool:
         agent_id = accepted.target or b""
         if self._retries.lanes and self._retries.stopped(accepted, agent_id):
-            self._waits(accepted)
+            self._waiting.watch(accepted)
             self._trials.left(accepted, shard)
             return True
-        return self._trials.takes(accepted, agent_id, shard)
+        if self._trials.takes(accepted, agent_id, shard):
+            return True
+        # The process that would not have taken it before an earlier one that failed is dead.
+        queue = self._queues[agent_id]
+        if not self._waiting.earlier(queue, accepted):
+            return False
+        self._waiting.add(queue, accepted)
+        return True

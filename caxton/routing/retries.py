@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from caxton.routing.accepted import Accepted
 from caxton.routing.due import Due
 
-__all__ = ["LONGEST_S", "Lane", "Retries", "Retrying"]
+__all__ = ["LONGEST_S", "Lane", "Retries", "Retrying", "sequence_of"]
 
 AT_ONCE = 128
 """Messages of a lane that go on without letting others have their turn."""
@@ -84,7 +84,7 @@ class Retries:
         if lane is None:
             return False
         accepted.resumes = b""
-        bisect.insort(lane.waiting, accepted, key=_sequence)
+        bisect.insort(lane.waiting, accepted, key=sequence_of)
         return True
 
     def stop(self, accepted: Accepted, agent_id: bytes, delay_s: float) -> None:
@@ -94,7 +94,7 @@ class Retries:
         if lane is None:
             lane = self.lanes[key] = Lane()
         accepted.resumes = b""
-        bisect.insort(lane.waiting, accepted, key=_sequence)
+        bisect.insort(lane.waiting, accepted, key=sequence_of)
         if not lane.turn or lane.waiting[0] is accepted:
             self._turn += 1
             lane.turn = self._turn
@@ -132,5 +132,6 @@ class Retries:
         self.lanes.clear()
 
 
-def _sequence(accepted: Accepted) -> int:
+def sequence_of(accepted: Accepted) -> int:
+    """Its number: in a lane they go by it."""
     return accepted.sequence

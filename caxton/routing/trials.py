@@ -41,7 +41,7 @@ _Suspect = tuple[Accepted, Lane]
 class _Court:
     """The suspects whose agents live at one shard."""
 
-    __slots__ = ("full", "near", "on_trial", "scheduled", "shard", "size", "waiting")
+    __slots__ = ("counts", "full", "near", "on_trial", "scheduled", "shard", "size", "waiting")
 
     def __init__(self, shard: int) -> None:
         self.shard = shard
@@ -52,6 +52,8 @@ class _Court:
         self.size = FIRST
         self.near = 0
         """Suspects that have to pass before groups grow: the one that kills is among them."""
+        self.counts = False
+        """Whether those on trial are some of these."""
         self.full = False
         """Whether the next group may be larger when this one lives."""
         self.scheduled = False
@@ -59,6 +61,14 @@ class _Court:
     def narrow(self, count: int) -> None:
         """A process died with a group of ``count``: those come again in smaller ones."""
         self.size, self.near = max(1, count // NARROWS), count
+        self.counts = False
+
+    def lowest(self) -> dict[Lane, int]:
+        """The lowest number that waits, by lane."""
+        found: dict[Lane, int] = {}
+        for accepted, lane in self.waiting:
+            found.setdefault(lane, accepted.sequence)
+        return found
 
 
 class Trials:
@@ -149,6 +159,7 @@ class Trials:
             group[accepted.sequence] = (accepted, lane)
             if accepted.kills:
                 break
+        court.counts = court.near > 0
         court.full = len(group) == court.size and not court.near
         begun = list(group.values())
         if court.shard != self._home:
@@ -173,7 +184,7 @@ class Trials:
         court = self._courts.get(shard)
         if court is not None and accepted.sequence in court.on_trial:
             accepted.deaths = 0
-            court.near = max(0, court.near - 1)
+            court.near = max(0, court.near - court.counts)
             self._off(court, accepted.sequence)
 
     def left(self, accepted: Accepted, shard: int) -> None:
@@ -228,9 +239,7 @@ class Trials:
             guilty.kills += 1
             return guilty, set()
         court.narrow(len(tried))
-        lowest: dict[Lane, float] = {}
-        for other, lane in court.waiting:
-            lowest.setdefault(lane, other.sequence)
+        lowest = court.lowest()
         front = []
         for accepted, lane in tried:
             del court.on_trial[accepted.sequence]
@@ -245,11 +254,11 @@ class Trials:
     def aside(
         self, shard: int, first: Mapping[Lane, int], flying: Mapping[int, Accepted]
     ) -> list[Accepted]:
-        """Have those on trial make way for earlier ones of their lanes that wait again.
+        """Have those on trial make way for earlier ones of their lanes that wait.
 
         Args:
             shard: whose process died.
-            first: the lowest number that waits again, by lane.
+            first: the lowest number that waits for something else than its trial, by lane.
             flying: what that process had, by number.
 
         Returns:
@@ -258,8 +267,9 @@ class Trials:
         """
         court = self._court(shard)
         moved = []
+        lowest = court.lowest() if court.on_trial else {}
         for sequence, (_, lane) in list(court.on_trial.items()):
-            if sequence < first.get(lane, math.inf):
+            if sequence < min(first.get(lane, math.inf), lowest.get(lane, math.inf)):
                 continue
             del court.on_trial[sequence]
             accepted = flying.get(sequence)
