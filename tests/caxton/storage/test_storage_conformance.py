@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from hypothesis.stateful import (
 )
 
 from caxton.storage.journal import Journal
-from caxton.storage.records import DeadRecord, RetryRecord
+from caxton.storage.records import DeadRecord, RetryRecord, State
 from caxton.storage.retention import Retention
 
 MAP = 64 * 1024 * 1024
@@ -268,6 +269,38 @@ def test_a_run_that_ended_in_good_order_says_so(
     assert not recovered.died
     assert recovered.trial == 0
     assert [raw for _, raw in recovered.pending] == [b"waits"]
+
+
+def test_what_was_on_trial_outlives_a_crash(tmp_path: Path, opened: Callable[..., Journal]) -> None:
+    """One alone or how many together, as of the last commit; that there is none costs no commit;
+    and states of versions that knew no groups are read."""
+    journal = opened(tmp_path / "j")
+    journal.append(b"waits")
+    journal.note_trial(0, 64)
+    batch = journal.seal(1)
+    # A note of the next batch is not of the one that is written.
+    journal.note_trial(1)
+    journal.commit(batch)
+    journal._env.close()
+    journal = opened(tmp_path / "j")
+    recovered = journal.recover()
+    assert (recovered.died, recovered.trial, recovered.group) == (True, 0, 64)
+    journal.note_trial(1)
+    assert journal.open
+    journal.commit(journal.seal(1))
+    journal._env.close()
+    journal = opened(tmp_path / "j")
+    recovered = journal.recover()
+    assert (recovered.died, recovered.trial, recovered.group) == (True, 1, 0)
+    journal.note_trial(0)
+    assert not journal.open
+    journal.mark(1)
+    journal.commit(journal.seal(2))
+    journal._env.close()
+    recovered = opened(tmp_path / "j").recover()
+    assert (recovered.died, recovered.trial, recovered.group) == (True, 0, 0)
+    before = msgspec.msgpack.encode((7, 2, 1, 5, False))
+    assert msgspec.msgpack.decode(before, type=State) == State(7, 2, 1, 5)
 
 
 def test_retries_outlive_a_crash(tmp_path: Path, opened: Callable[..., Journal]) -> None:
