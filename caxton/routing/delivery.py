@@ -248,7 +248,7 @@ class Delivery:
 
     def _stays(self, accepted: Accepted, agent_id: bytes, queue: AgentQueue) -> bool:
         """Whether one that there is room for has to stand behind others of its lane."""
-        if self._stopped and self.retries.stopped(accepted, agent_id):
+        if self._stopped and self.retries.barred(accepted, agent_id):
             self._waiting.watch(accepted)
             self.trials.left(accepted, queue.shard)
             return True

@@ -49,6 +49,7 @@ class Resending:
         lost = sorted(self._away.at(shard), key=sequence_of)
         seen = [one for one in lost if self._away.saw(one)]
         guilty, again = self._trials.died(shard, seen)
+        self._retries.bar({key for key, queue in self._queues.items() if queue.shard == shard})
         for accepted in lost:
             accepted.delivery_count += 1
         for accepted in seen:

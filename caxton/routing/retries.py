@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from caxton.routing.accepted import Accepted
@@ -32,12 +32,14 @@ Key = tuple[bytes, bytes]
 class Lane:
     """A stopped lane: what waits in it, in order of acceptance, and when it goes on."""
 
-    __slots__ = ("turn", "waiting")
+    __slots__ = ("barred", "turn", "waiting")
 
     def __init__(self) -> None:
         self.waiting: list[Accepted] = []
         self.turn = 0
         """Which of the due times of the shard is this lane's; earlier ones of it are void."""
+        self.barred = False
+        """Whether later ones have to be held back here: the process that knew of it is dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,16 @@ class Retries:
         accepted.resumes = b""
         bisect.insort(lane.waiting, accepted, key=sequence_of)
         return True
+
+    def bar(self, agents: Container[bytes]) -> None:
+        """The process of these agents died, which took nothing later of the stopped lanes."""
+        for (_, agent_id), lane in self.lanes.items():
+            lane.barred = lane.barred or agent_id in agents
+
+    def barred(self, accepted: Accepted, agent_id: bytes) -> bool:
+        """Whether a message that waited for room has to stand in its lane, and then does."""
+        lane = self.lanes.get((accepted.message.conversation_id, agent_id))
+        return lane is not None and lane.barred and self.stopped(accepted, agent_id)
 
     def stop(self, accepted: Accepted, agent_id: bytes, delay_s: float) -> None:
         """A message failed for the moment: its lane goes on with it in ``delay_s``."""
