@@ -117,14 +117,29 @@ class Store:
         if model is None:
             self._model = (0, 0)
             return 0
+        while True:
+            try:
+                number = self._note_model(model)
+            except StorageFull as error:
+                # A map is as large as its file at first, and that may be full to its last page.
+                if not isinstance(error.__cause__, lmdb.MapFullError) or not self._opened.grow():
+                    raise
+            else:
+                self._model = (number, model.dimension)
+                return number
+
+    def _note_model(self, model: ModelInfo) -> int:
         head = _copy(self._head)
-        with storage_errors(NAME), self._opened.environment.begin(write=True) as txn:
-            tables = self._opened.environment.tables
-            number = self._numbers.give(txn, tables, head, MODEL, model_text(model))
-            txn.put(HEAD, msgspec.msgpack.encode(head), db=tables["meta"])
+        try:
+            with storage_errors(NAME), self._opened.environment.begin(write=True) as txn:
+                tables = self._opened.environment.tables
+                number = self._numbers.give(txn, tables, head, MODEL, model_text(model))
+                txn.put(HEAD, msgspec.msgpack.encode(head), db=tables["meta"])
+        except StorageError:
+            self._numbers.undo((0, 0))
+            raise
         self._numbers.keep()
         self._head = head
-        self._model = (number, model.dimension)
         return number
 
     # --- on the writer's thread ---------------------------------------------------------------

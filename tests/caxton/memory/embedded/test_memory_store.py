@@ -7,8 +7,10 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import lmdb
+import msgspec
 import numpy as np
 import pytest
 
@@ -200,6 +202,31 @@ async def test_the_map_grows_and_nothing_is_lost(
     assert store.reader.verify() == []
     await store.write([DeleteEntity(key("n0"))])
     await store.write([put("small")])
+
+
+async def test_a_model_is_noted_in_a_store_that_is_full_to_its_last_page(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map is as large as its file at first: it grows at a start too, as far as it may."""
+    monkeypatch.setattr(environment, "FIRST_BYTES", 1 << 20)
+    other = msgspec.structs.replace(MODEL, name="other")
+    for largest, grows in ((1 << 21, True), (1 << 20, False)):
+        store = opener(str(largest), map_bytes=largest)
+        give, full = store._numbers.give, [True]
+
+        def last_page(*given: Any, give: Any = give, full: list[bool] = full) -> int:
+            if full and full.pop():
+                raise lmdb.MapFullError("full")
+            return int(give(*given))
+
+        monkeypatch.setattr(store._numbers, "give", last_page)
+        if grows:
+            assert store.use_model(other) == 2
+            assert store._opened.environment.lmdb.info()["map_size"] == largest
+        else:
+            with pytest.raises(StorageFull):
+                store.use_model(other)
+        await store.write([put("still written")])
 
 
 async def test_too_much_that_waits_is_refused(
