@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -270,13 +270,7 @@ def _merged(there: Entity, given: Entity) -> Entity:
         updated_ms=there.updated_ms,
         version=there.version,
     )
-    if made == there:
-        return there
-    return msgspec.structs.replace(
-        made,
-        updated_ms=max(there.updated_ms, given.updated_ms),
-        version=max(there.version + 1, given.version),
-    )
+    return _changed(there, made, given)
 
 
 def _merged_relation(there: Relation, given: Relation) -> Relation:
@@ -289,13 +283,7 @@ def _merged_relation(there: Relation, given: Relation) -> Relation:
         updated_ms=there.updated_ms,
         version=there.version,
     )
-    if made == there:
-        return there
-    return msgspec.structs.replace(
-        made,
-        updated_ms=max(there.updated_ms, given.updated_ms),
-        version=max(there.version + 1, given.version),
-    )
+    return _changed(there, made, given)
 
 
 def _refuse(kind: str, number: int, reason: str) -> NoReturn:
@@ -351,3 +339,17 @@ def _check_kept(kind: str, number: int, one: Entity | Relation) -> None:
             _refuse(kind, number, error.detail)
     if not 1 <= one.version < 2**53:
         _refuse(kind, number, f"version {one.version} is not 1 or more")
+
+
+Kept = TypeVar("Kept", Entity, Relation)
+
+
+def _changed(there: Kept, made: Kept, given: Kept) -> Kept:
+    """What is ``made`` of both, as a later version; what is there when nothing changed."""
+    if made == there:
+        return there
+    return msgspec.structs.replace(
+        made,
+        updated_ms=max(there.updated_ms, given.updated_ms),
+        version=max(there.version + 1, given.version),
+    )

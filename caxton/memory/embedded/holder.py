@@ -117,8 +117,8 @@ class Holder:
             self._changed += len(changed)
             try:
                 self.index.apply(seq, changed)
-            except (ValueError, IndexError, TypeError, RuntimeError, MemoryError):
-                # What was written is kept all the same; the index is made anew of it.
+            except Exception:
+                # Whatever it was: what was written is kept, and the index is made anew of it.
                 logger.exception("the index of the memory missed the change %d", seq)
                 self._behind = True
 
