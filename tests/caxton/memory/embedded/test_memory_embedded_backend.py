@@ -355,15 +355,16 @@ async def test_an_index_that_differs_is_told_and_made_anew(tmp_path: Path) -> No
     await backend.close()
 
 
+@pytest.mark.parametrize("failure", [ValueError, KeyError, AssertionError])
 async def test_a_commit_that_is_missed_makes_the_index_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
 ) -> None:
     """It is kept and acknowledged, and found as soon as the index is made."""
     backend = _backend(tmp_path, 1_000, 1_000)
     await backend.start(MODEL)
 
     def fail(*_: object) -> None:
-        raise ValueError("no")
+        raise failure("no")
 
     with monkeypatch.context() as patched:
         patched.setattr(type(backend._holder.index), "apply", fail)
