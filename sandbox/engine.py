@@ -131,6 +131,10 @@ class AgentInstance(Protocol):
         """Free its memory; later calls raise ``instance_dead``."""
         ...
 
+    def close_at_once(self) -> bool:
+        """The same on a thread that must not be held up; False: ``close`` it on another one."""
+        ...
+
 
 class Engine(Protocol):
     """A WebAssembly engine that enforces every field of ``Limits``."""

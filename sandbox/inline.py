@@ -129,7 +129,7 @@ class InlineGuest:
         if closed is None:
             return
         closed()
-        if not self._threads.closed:
+        if not self._threads.closed and not self._instance.close_at_once():
             await self._threads.call(self._instance.close)
 
 

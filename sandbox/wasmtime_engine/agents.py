@@ -24,7 +24,13 @@ from sandbox.host import HostAbort, exchange, exchange_in_slices
 from sandbox.limits import Limits
 from sandbox.module import require_agent
 from sandbox.services.request import Ask, nobody
-from sandbox.wasmtime_engine.calls import BRIEF_BYTES, BRIEF_FUEL, BRIEF_MEMORY
+from sandbox.wasmtime_engine.calls import (
+    BRIEF_BYTES,
+    BRIEF_FUEL,
+    BRIEF_MEMORY,
+    Exports,
+    Slices,
+)
 from sandbox.wasmtime_engine.commands import agent_wasi
 from sandbox.wasmtime_engine.platform import Platform, Run, SlicedRun, instantiate
 
@@ -55,7 +61,9 @@ class WasmtimeAgent:
         self._dead: str | None = None
         self._busy = threading.Lock()
         self._ask = ask
-        self._away = 0
+        # The first call is made elsewhere: a stack of its own would double what a guest costs that
+        # is opened for one message.
+        self._away = 1
         self._next_away = AWAY_CALLS[0]
         self._store = platform.store(limits)
         if grants is not None:
@@ -76,15 +84,17 @@ class WasmtimeAgent:
             raise LookupError("alloc or handle_message")
         self._memory = exports.memory()
         self._exchange = partial(exchange, self._memory, alloc, handle, dealloc, limits=limits)
-        self._slices = exports.slices() if grants is None else None
+        self._exports: Exports | None = exports if grants is None else None
+        self._slices: Slices | None = None
 
     def call(self, data: bytes) -> GuestReply:
         """Deliver one message and take the reply. See ``AgentInstance``."""
         self._take()
         try:
             if self._slices is None:
-                return self._call(data)
-            reply = self._run_on(*self._start(data, brief=False), first=True)
+                reply = self._call(data)
+            else:
+                reply = self._run_on(*self._start(data, brief=False), first=True)
             self._away -= reply.fuel_used <= BRIEF_FUEL
             return reply
         finally:
@@ -93,8 +103,7 @@ class WasmtimeAgent:
     def begin(self, data: bytes) -> GuestReply | RestOfCall | None:
         """See ``AgentInstance``."""
         if (
-            self._slices is None
-            or self._away > 0
+            self._away > 0
             or self._dead is not None
             or len(data) > BRIEF_BYTES
             or self._memory.size() > BRIEF_MEMORY
@@ -103,6 +112,11 @@ class WasmtimeAgent:
         self._take()
         kept = False
         try:
+            if self._exports is not None:
+                self._slices, self._exports = self._exports.slices(), None
+            if self._slices is None:
+                self._away = FOR_GOOD
+                return None
             run, parts = self._start(data, brief=True)
             reply = self._step(run, parts)
             if reply is None and not run.spent:
@@ -122,6 +136,18 @@ class WasmtimeAgent:
         """Free the instance; waits for a call in flight."""
         with self._busy:
             self._kill("it was closed")
+
+    def close_at_once(self) -> bool:
+        """See ``AgentInstance``."""
+        if self._dead is not None:
+            return True
+        if self._memory.size() > BRIEF_MEMORY or not self._busy.acquire(blocking=False):
+            return False
+        try:
+            self._kill("it was closed")
+        finally:
+            self._busy.release()
+        return True
 
     def finish(self, run: SlicedRun, parts: Parts) -> GuestReply:
         """Go on with a call that began on a thread that must not be held up."""

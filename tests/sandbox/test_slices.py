@@ -63,7 +63,9 @@ def opened(tmp_path: Path) -> Open:
         path = tmp_path / f"{abs(hash(text))}.artifact"
         if not path.exists():
             path.write_bytes(ENGINE.compile(wat(text)).code)
-        return ENGINE.open_agent(path, limits or Limits(), **more)  # type: ignore[arg-type]  # by name
+        guest = ENGINE.open_agent(path, limits or Limits(), **more)  # type: ignore[arg-type]  # by name
+        guest._away = 0  # as after a first call
+        return guest
 
     return open_agent
 
@@ -125,6 +127,16 @@ def test_numbers_lie_where_the_headers_say() -> None:
     assert ctypes.sizeof(wasmtime._ffi.wasmtime_val_t) == 8 * slices.WORDS
     assert wasmtime._ffi.wasmtime_val_t.of.offset == 8
     assert wasmtime._ffi.WASMTIME_I32.value == 0
+
+
+def test_the_first_call_is_made_elsewhere(opened: Open) -> None:
+    """A guest that is opened for one message needs no stack of its own."""
+    guest = opened(WORKS)
+    guest._away = 1
+    assert guest.begin(QUICK) is None
+    assert count(guest.call(QUICK)) == 1
+    assert guest._slices is None
+    assert count(guest.begin(QUICK)) == 2
 
 
 def test_a_quick_call_ends_where_it_began(opened: Open) -> None:
@@ -281,6 +293,20 @@ def test_clocks_of_other_guests_do_not_send_a_quick_call_away(opened: Open) -> N
     guest = opened(text, ask=ask)
     assert isinstance(guest.begin(b""), GuestReply)
     assert asked == [Service.KV_GET]
+
+
+def test_a_small_guest_that_is_not_in_a_call_is_closed_at_once(opened: Open) -> None:
+    """One in a call is waited for, and memory that is large takes its time to be freed."""
+    guest = opened(WORKS)
+    rest = guest.begin(LONG)
+    assert callable(rest)
+    assert not guest.close_at_once()
+    assert count(rest()) == 1
+    assert guest.close_at_once()
+    assert guest.close_at_once()
+    with pytest.raises(SandboxError, match="it was closed"):
+        guest.call(QUICK)
+    assert not opened(agent(WORD, pages=80)).close_at_once()
 
 
 def test_what_one_call_left_is_not_seen_by_another_guest(opened: Open) -> None:
