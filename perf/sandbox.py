@@ -2,7 +2,7 @@
 in another, and a guest that waits costs little.
 
 Calls take 200 bytes and give 200. *Inline* guests are called in the engine itself, and as callers
-do, awaited through their thread; *process* guests are awaited. Rows have their ratio to plain
+do, awaited; *process* guests are awaited. Rows have their ratio to plain
 Python that does the same work in this process, and to extism where it is installed. ``--js`` and
 ``--python`` name components built from ``examples/tools`` with ``caxton tool build``; the one in
 JavaScript is there.

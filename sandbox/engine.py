@@ -99,6 +99,18 @@ class Compiled:
     exports: tuple[Export, ...]
 
 
+class Rest(Protocol):
+    """What is left of a call that began: to be called once, on a thread that may be held up."""
+
+    def __call__(self) -> GuestReply:
+        """Go on to the call's end; raises ``SandboxError``."""
+        ...
+
+    def abandon(self) -> None:
+        """End the guest instead; its instance is dead."""
+        ...
+
+
 class AgentInstance(Protocol):
     """A live instance of an agent module. Not for two threads at once."""
 
@@ -106,8 +118,21 @@ class AgentInstance(Protocol):
         """Deliver one message; raises ``SandboxError``."""
         ...
 
+    def begin(self, data: bytes) -> GuestReply | Rest | None:
+        """Deliver one message, on a thread that must not be held up.
+
+        Gives the reply when the guest was quick, else what is left, to be called on another
+        thread. None: nothing was begun, for the guest is not known to be quick or cannot be
+        stopped half-way; ``call`` it on another thread. Raises ``SandboxError``.
+        """
+        ...
+
     def close(self) -> None:
         """Free its memory; later calls raise ``instance_dead``."""
+        ...
+
+    def close_at_once(self) -> bool:
+        """The same on a thread that must not be held up; False: ``close`` it on another one."""
         ...
 
 

@@ -18,7 +18,7 @@ from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
 from sandbox.grants import Grants
 from sandbox.guest import CommandGuest, Guest
 from sandbox.guest_threads import GuestThreads
-from sandbox.inline import InlineGuest
+from sandbox.inline import InlineGuest, LoopTurn
 from sandbox.limits import Limits
 from sandbox.module import Kind, Module
 from sandbox.policy import Policy
@@ -28,13 +28,13 @@ from sandbox.process_guest import ProcessGuest
 from sandbox.questions import Questions
 
 GUESTS: Final = 10_000
-"""Most live agents of a process: each reserves 4 GiB of address space and two mappings."""
+"""Most live agents of a process: each reserves 4 GiB of address space and four mappings."""
 
 OWN_WORKERS: Final = 64
 """Most agents of a process that have a worker of their own, about 24 MiB each."""
 
 AGENT_THREADS: Final = 4
-"""Threads on which agents run; a runaway one holds its thread until its deadline."""
+"""Threads for agents' long calls; a runaway one holds its thread until its deadline."""
 
 
 class Sandbox:
@@ -66,6 +66,7 @@ class Sandbox:
             raise InvalidSetting("pool", self._pool.engine, f"a pool with engine {engine}")
         self._compiler = Compiler(cache_dir, compile_limits, progress, engine)
         self._threads: GuestThreads | None = None
+        self._turn = LoopTurn()
         self._engine: Engine | None = None
         self._engine_lock = threading.Lock()
         self._guests = 0
@@ -240,7 +241,7 @@ class Sandbox:
         instance = await self._threads.call(
             lambda: self._loaded_engine().open_agent(module.artifact, limits, ask=ask)
         )
-        return InlineGuest(instance, self._threads, self._forget)
+        return InlineGuest(instance, self._threads, self._turn, self._forget)
 
     async def _open_outside(
         self, module: Module, limits: Limits, grants: Grants, owner: str

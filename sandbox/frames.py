@@ -27,9 +27,18 @@ _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 def pack(header: Header, body: bytes = b"") -> bytes:
     """A whole frame. Raises ``SandboxError`` (``message_too_large``) over the frame's limits."""
-    encoded = _encode(header).encode()
-    check_lengths(len(encoded), len(body))
-    return PREFIX.pack(len(encoded), len(body)) + encoded + body
+    return pack_encoded(encode(header), body)
+
+
+def encode(header: Header) -> bytes:
+    """A header as it stands in a frame."""
+    return _encode(header).encode()
+
+
+def pack_encoded(header: bytes, body: bytes = b"") -> bytes:
+    """``pack`` with a header from ``encode``."""
+    check_lengths(len(header), len(body))
+    return b"".join((PREFIX.pack(len(header), len(body)), header, body))
 
 
 def unpack_lengths(prefix: bytes) -> tuple[int, int]:

@@ -100,15 +100,6 @@ _Bench = queue.SimpleQueue[_Call | _Job | None]
 """Where a thread that rests gets its next job."""
 
 
-def _settle(future: asyncio.Future[object], result: object, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
-
-
 class GuestThreads:
     """A fixed number of threads that run blocking jobs, in the order they came. Close it to end
     them.

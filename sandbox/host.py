@@ -28,7 +28,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Final, Protocol
 
 from sandbox.call_errors import out_of_fuel, range_error, too_large
@@ -60,6 +60,9 @@ ABSENT: Final = -1
 REFUSED: Final = -2
 
 U32: Final = 0xFFFF_FFFF
+
+Steps = Callable[..., Generator[None, None, int]]
+"""A function of a guest that yields whenever the guest gives way, and then gives its result."""
 
 
 class GuestMemory(Protocol):
@@ -336,19 +339,51 @@ def exchange(
     The request's bytes belong to the guest from here on; the reply's are given back through
     ``dealloc`` once copied. Pointers are passed and taken as the 32 bits of a signed integer.
     """
-    ptr = 0
-    if data:
-        ptr = alloc(len(data)) & U32
-        if ptr == 0:
-            raise SandboxError(
-                Reason.MESSAGE_TOO_LARGE,
-                f"the guest's alloc refused {len(data)} bytes; send less",
-                given=len(data),
-            )
-        if error := range_error(memory.size(), "alloc", ptr, len(data)):
-            raise error
-        memory.write(ptr, data)
-    packed = handle_message(_signed(ptr), len(data))
+    ptr = alloc(len(data)) & U32 if data else 0
+    _place(memory, ptr, data)
+    start, length = _range_of(memory, handle_message(_signed(ptr), len(data)), limits)
+    reply = memory.read(start, length)
+    if dealloc is not None and length:
+        dealloc(_signed(start), length)
+    return reply
+
+
+def exchange_in_slices(
+    memory: GuestMemory,
+    alloc: Steps,
+    handle_message: Steps,
+    dealloc: Steps | None,
+    data: bytes,
+    limits: Limits,
+) -> Generator[None, None, bytes]:
+    """The same with a guest that gives way: yields whenever it does."""
+    ptr = (yield from alloc(len(data))) & U32 if data else 0
+    _place(memory, ptr, data)
+    packed = yield from handle_message(ptr, len(data))
+    start, length = _range_of(memory, packed, limits)
+    reply = memory.read(start, length)
+    if dealloc is not None and length:
+        yield from dealloc(start, length)
+    return reply
+
+
+def _place(memory: GuestMemory, ptr: int, data: bytes) -> None:
+    """Write a message where the guest's own alloc said."""
+    if not data:
+        return
+    if ptr == 0:
+        raise SandboxError(
+            Reason.MESSAGE_TOO_LARGE,
+            f"the guest's alloc refused {len(data)} bytes; send less",
+            given=len(data),
+        )
+    if error := range_error(memory.size(), "alloc", ptr, len(data)):
+        raise error
+    memory.write(ptr, data)
+
+
+def _range_of(memory: GuestMemory, packed: int, limits: Limits) -> tuple[int, int]:
+    """Where a reply is and how long, within the memory."""
     start, length = packed >> 32 & U32, packed & U32
     if length > limits.reply_bytes:
         raise too_large(
@@ -356,10 +391,7 @@ def exchange(
         )
     if error := range_error(memory.size(), "handle_message", start, length):
         raise error
-    reply = memory.read(start, length)
-    if dealloc is not None and length:
-        dealloc(_signed(start), length)
-    return reply
+    return start, length
 
 
 def _signed(value: int) -> int:

@@ -115,6 +115,9 @@ class Limits:
 
         Enough to read a file of 10 MB: fuel 3 * 10^9, memory 64 MiB, wall clock 5 s.
         """
+        usual = _COMMAND
+        if (fuel, memory_bytes, wall_ms) == (usual.fuel, usual.memory_bytes, usual.wall_ms):
+            return usual
         return cls(fuel=fuel, memory_bytes=memory_bytes, wall_ms=wall_ms)
 
     @classmethod
@@ -125,8 +128,17 @@ class Limits:
 
         Fuel 3 * 10^9, memory 128 MiB, wall clock 5 s, 50,000 table elements.
         """
+        usual = _COMPONENT
+        if (fuel, memory_bytes, wall_ms) == (usual.fuel, usual.memory_bytes, usual.wall_ms):
+            return usual
         return cls(fuel=fuel, memory_bytes=memory_bytes, wall_ms=wall_ms, table_elements=50_000)
 
     def as_dict(self) -> dict[str, int]:
         """The fields by name, for a frame to a worker."""
         return dict(zip(_RANGES, _values(self), strict=True))
+
+
+_COMMAND: Final = Limits(fuel=3_000_000_000, memory_bytes=64 * MIB, wall_ms=5_000)
+_COMPONENT: Final = Limits(
+    fuel=3_000_000_000, memory_bytes=128 * MIB, wall_ms=5_000, table_elements=50_000
+)

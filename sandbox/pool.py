@@ -18,15 +18,16 @@ from sandbox.call_errors import check_message
 from sandbox.engine import CommandResult, ComponentResult
 from sandbox.engines import EngineName, check_engine, check_wasmer
 from sandbox.errors import InvalidSetting, Reason, SandboxBusy, SandboxError
-from sandbox.frames import Header, pack
+from sandbox.frames import Header
 from sandbox.grants import Grants
 from sandbox.limits import Limits
 from sandbox.module import Kind, Module, exported
 from sandbox.questions import Questions
 from sandbox.quota import QuotaWatch
 from sandbox.turns import Turns
-from sandbox.worker_frames import command_result, component_result, failure, grants_to
+from sandbox.worker_frames import command_result, component_result, failure
 from sandbox.worker_process import WorkerProcess
+from sandbox.worker_requests import NO_GRANTS, Asked, pack_request
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ class WorkerPool:
         worker is free in time. Cancelling kills the worker that runs it.
         """
         limits = limits or Limits.for_command()
-        grants = grants or Grants()
+        grants = grants or NO_GRANTS
         if module.kind is not Kind.WASI_COMMAND:
             raise SandboxError(
                 Reason.MISSING_EXPORT,
@@ -153,8 +154,8 @@ class WorkerPool:
         check_message("standard input", stdin, limits)
         if any("\0" in arg for arg in args):
             raise InvalidSetting("args", args, "text without NUL")
-        header = {"op": "command", "args": list(args)}
-        return await self.run(module, header, stdin, limits, grants, command_result, owner)
+        asked: Asked = (("op", "command"), ("args", tuple(args)))
+        return await self.run(module, asked, stdin, limits, grants, command_result, owner)
 
     async def call_component(
         self,
@@ -174,25 +175,25 @@ class WorkerPool:
         limits = limits or Limits.for_component()
         found = exported(module, function)
         check_message("the arguments", arguments, limits)
-        header = {
-            "op": "component",
-            "export": found.export,
-            "type": replace(found, docs="").to_text(),
-        }
-        grants = grants or Grants()
-        return await self.run(module, header, arguments, limits, grants, component_result, owner)
+        asked: Asked = (
+            ("op", "component"),
+            ("export", found.export),
+            ("type", replace(found, docs="").to_text()),
+        )
+        grants = grants or NO_GRANTS
+        return await self.run(module, asked, arguments, limits, grants, component_result, owner)
 
     async def run(
         self,
         module: Module,
-        header: Header,
+        asked: Asked,
         body: bytes,
         limits: Limits,
         grants: Grants,
         read: Callable[[Header, bytes], Result],
         owner: str = "",
     ) -> Result:
-        """Have a worker do what ``header`` says with a fresh instance of ``module``.
+        """Have a worker do what is ``asked`` with a fresh instance of ``module``.
 
         ``read`` makes the result of what the worker answered, and raises ``SandboxError`` on
         nonsense. Raises ``SandboxError``, also the one that the worker told.
@@ -205,15 +206,7 @@ class WorkerPool:
             )
         if self._engine == "wasmer":
             check_wasmer(module, limits, grants)
-        frame = pack(
-            {
-                "artifact": str(module.artifact),
-                "limits": limits.as_dict(),
-                **header,
-                **grants_to(grants),
-            },
-            body,
-        )
+        frame = pack_request(module.artifact, limits, grants, asked, body)
         group = owner.partition("/")[0]
         worker = await self._acquire(group)
         fate: Reason | None = Reason.KILLED

@@ -20,8 +20,9 @@ from sandbox.module import Module
 from sandbox.pool import exchange
 from sandbox.questions import Questions
 from sandbox.quota import QuotaWatch
-from sandbox.worker_frames import failure, grants_to, guest_reply
+from sandbox.worker_frames import failure, guest_reply
 from sandbox.worker_process import WorkerProcess
+from sandbox.worker_requests import Asked, pack_request
 
 __all__ = ["ProcessGuest"]
 
@@ -70,14 +71,9 @@ class ProcessGuest:
         worker = await WorkerProcess.start(limits.memory_bytes, FILE_BYTES)
         guest = cls(worker, limits, grants, questions, closed, owner)
         questions.opened(grants, owner)
-        header = {
-            "op": "open",
-            "artifact": str(module.artifact),
-            "limits": limits.as_dict(),
-            **grants_to(grants),
-        }
+        asked: Asked = (("op", "open"),)
         try:
-            await guest._exchange(pack(header))
+            await guest._exchange(pack_request(module.artifact, limits, grants, asked))
         except BaseException:
             await guest._end("it could not be opened")
             raise

@@ -10,12 +10,12 @@ cannot stop (a guest blocked in a file operation) its parent kills.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from sandbox.child_process import restrict
@@ -25,14 +25,13 @@ from sandbox.engines import EngineName, check_engine, make_engine
 from sandbox.errors import Reason, SandboxError
 from sandbox.frames import PREFIX, Header, pack, unpack_header, unpack_lengths
 from sandbox.guest_threads import GuestThreads
-from sandbox.limits import Limits
 from sandbox.services.request import Refusal, Service, ServiceError
 from sandbox.worker_frames import (
-    grants_from,
     pack_command_result,
     pack_component_result,
     pack_reply,
 )
+from sandbox.worker_requests import KnownHeaders, settings_of
 
 READY: Final[Header] = {"ready": True}
 
@@ -87,33 +86,34 @@ class Worker:
             return pack({"reason": str(Reason.HOST_ERROR), "message": message, "details": {}})
 
     def _command(self, header: Header, body: bytes) -> bytes:
+        given = settings_of(header)
         return pack_command_result(
             self._engine.run_command(
-                Path(header["artifact"]),
+                given.artifact,
                 stdin=body,
-                limits=Limits(**header["limits"]),
-                grants=grants_from(header),
+                limits=given.limits,
+                grants=given.grants,
                 args=tuple(header["args"]),
                 ask=self._ask,
             )
         )
 
     def _component(self, header: Header, body: bytes) -> bytes:
+        given = settings_of(header)
         return pack_component_result(
             self._engine.call_component(
-                Path(header["artifact"]),
+                given.artifact,
                 Function.from_text(header["export"], header["type"]),
                 body,
-                limits=Limits(**header["limits"]),
-                grants=grants_from(header),
+                limits=given.limits,
+                grants=given.grants,
                 ask=self._ask,
             )
         )
 
     def _open(self, header: Header, _body: bytes) -> bytes:
-        self._agent = self._engine.open_agent(
-            Path(header["artifact"]), Limits(**header["limits"]), grants_from(header), self._ask
-        )
+        given = settings_of(header)
+        self._agent = self._engine.open_agent(given.artifact, given.limits, given.grants, self._ask)
         return pack({"opened": True})
 
     def _call(self, _header: Header, body: bytes) -> bytes:
@@ -150,11 +150,21 @@ def serve(engine: Engine, requests: BinaryIO, answers: BinaryIO) -> None:
         answers.write(frame)
         answers.flush()
 
-    worker = Worker(engine, send, partial(read_frame, requests))
+    worker = Worker(engine, send, partial(read_frame, requests, KnownHeaders().header))
+    settle()
     send(pack(READY))
     served = GuestThreads(1).submit(worker.serve)
     if not wait_for_hangup(requests):
         served.result()
+
+
+def settle() -> None:
+    """What is loaded by now stays: the collector need not look at it again.
+
+    A full collection of an interpreter with its engine takes as long as twenty calls.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def wait_for_hangup(source: BinaryIO) -> bool:
@@ -169,7 +179,9 @@ def wait_for_hangup(source: BinaryIO) -> bool:
     return bool(poll.poll())
 
 
-def read_frame(source: BinaryIO) -> Frame | None:
+def read_frame(
+    source: BinaryIO, read_header: Callable[[bytes], Header] = unpack_header
+) -> Frame | None:
     """The next frame, or None at the end, also in the middle of one."""
     prefix = source.read(PREFIX.size)
     if len(prefix) < PREFIX.size:
@@ -179,7 +191,7 @@ def read_frame(source: BinaryIO) -> Frame | None:
     body = source.read(body_length)
     if len(header) < header_length or len(body) < body_length:
         return None
-    return unpack_header(header), body
+    return read_header(header), body
 
 
 def main(argv: list[str]) -> None:

@@ -11,17 +11,58 @@ import ctypes
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import wasmtime
 
-from sandbox.host import GuestMemory
+from sandbox.host import GuestMemory, Steps
 from sandbox.wasi_streams import StreamFile
 
-__all__ = ["Calls", "Exports", "HostWork", "Memory", "PlainCalls", "calls"]
+__all__ = [
+    "BRIEF_BYTES",
+    "BRIEF_FUEL",
+    "BRIEF_MEMORY",
+    "Calls",
+    "Exports",
+    "HostWork",
+    "Memory",
+    "PlainCalls",
+    "Slices",
+    "calls",
+]
 
 HostWork = Callable[..., Any]
 """The work of a host function: the guest's memory, then the numbers it was called with."""
+
+
+BRIEF_FUEL: Final = 200_000
+"""Fuel of a call on a thread that must not be held up, before it goes on elsewhere: about 0.1 ms of
+work. It gives way at the half: then it may have been for the clock of another guest."""
+
+BRIEF_BYTES: Final = 64 * 1024
+"""Longest message whose call begins on such a thread."""
+
+BRIEF_MEMORY: Final = 4 * 1024 * 1024
+"""Largest memory of a guest whose calls begin there: one instruction may fill all of it."""
+
+
+class Slices(Protocol):
+    """The functions of an agent, called so that it gives way. Not for two calls at once.
+
+    It gives way when an epoch passes, and after an amount of fuel; the next step may be another
+    thread's. Closing a generator ends the guest where it is: then the instance must not be used.
+    """
+
+    keep_lock: bool
+    """Whether the interpreter's lock is kept while the guest runs: for short slices."""
+
+    alloc: Steps
+    handle_message: Steps
+    dealloc: Steps | None
+
+    def every(self, fuel: int) -> None:
+        """Between two calls: how much fuel a slice has; 0 for all there is. Then set the fuel."""
+        ...
 
 
 class Exports(Protocol):
@@ -36,6 +77,14 @@ class Exports(Protocol):
 
     def memory(self) -> GuestMemory:
         """The memory exported under this name."""
+        ...
+
+    def slices(self) -> Slices | None:
+        """An agent's functions in slices, once its initialisers ran; None: it cannot give way.
+
+        From here on an epoch that passes does not end the guest, and its functions are called in
+        no other way.
+        """
         ...
 
 
@@ -110,6 +159,10 @@ class PlainExports:
         """See ``Exports``."""
         return Memory(self._store, cast("wasmtime.Memory", self._exports["memory"]))
 
+    def slices(self) -> Slices | None:
+        """See ``Exports``."""
+        return None
+
 
 class PlainCalls:
     """``Calls`` through the public interface."""
@@ -156,6 +209,7 @@ def function_type(params: int, result: str) -> wasmtime.FuncType:
 @lru_cache(maxsize=1)
 def calls() -> Calls:
     """The fast way where it is proven to give what the plain one gives, else the plain one."""
-    from sandbox.wasmtime_engine.fast_call import FastCalls, proven
+    from sandbox.wasmtime_engine.fast_call import FastCalls
+    from sandbox.wasmtime_engine.proof import proven
 
     return FastCalls() if proven() else PlainCalls()

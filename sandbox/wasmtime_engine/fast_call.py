@@ -2,7 +2,7 @@
 
 A call of a function costs 2 µs here and 20 µs through the binding; a message to an agent is two or
 three of them. The C interface is wasmtime's public one; that the binding's library is reached below
-its public names is why ``proven`` compares both ways before this one is used.
+its public names is why ``proof`` compares both ways before this one is used.
 
 An exception of a host function stays with its own call: the binding keeps the last one in a global
 that any thread's call may raise.
@@ -15,61 +15,57 @@ Source: wasmtime's C headers ``store.h``, ``func.h``, ``memory.h``, ``linker.h``
 from __future__ import annotations
 
 import ctypes
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from ctypes import POINTER, addressof, c_bool, c_char_p, c_size_t, c_uint64, c_void_p
-from importlib import metadata
 from typing import Any, Final, cast
 
 import wasmtime
 from wasmtime import Trap, WasmtimeError, _ffi
 
 from sandbox.host import U32, GuestMemory
-from sandbox.limits import Limits
-from sandbox.wasmtime_engine.calls import Calls, Exports, HostWork, PlainCalls, function_type
-from sandbox.wasmtime_engine.config import config_of
+from sandbox.wasmtime_engine.calls import Exports, HostWork, Slices, function_type
 
-__all__ = ["FastCalls", "proven"]
+__all__ = ["FastCalls", "FastExports", "FastStore", "bind", "held", "raised_by", "released"]
 
-_log = logging.getLogger(__name__)
+held = ctypes.PyDLL(None, handle=_ffi.dll._handle)
+"""The engine's functions, called with the interpreter's lock held."""
 
-MAJORS: Final = ("50",)
-"""Versions whose C interface this module was written for."""
-
-_short = ctypes.PyDLL(None, handle=_ffi.dll._handle)
-_long = ctypes.CDLL(None, handle=_ffi.dll._handle)
+released = ctypes.CDLL(None, handle=_ffi.dll._handle)
+"""The same, without it."""
 
 
-def _bind(library: ctypes.CDLL, name: str, result: Any, *params: Any) -> Callable[..., Any]:
+def bind(library: ctypes.CDLL, name: str, result: Any, *params: Any) -> Callable[..., Any]:
+    """A function of the engine with its types."""
     function = library[f"wasmtime_{name}"]
     function.restype = result
     function.argtypes = params
     return function
 
 
-_set_fuel = _bind(_short, "context_set_fuel", c_void_p, c_void_p, c_uint64)
-_get_fuel = _bind(_short, "context_get_fuel", c_void_p, c_void_p, c_void_p)
-_set_deadline = _bind(_short, "context_set_epoch_deadline", None, c_void_p, c_uint64)
-_memory_data = _bind(_short, "memory_data", c_void_p, c_void_p, c_void_p)
-_memory_size = _bind(_short, "memory_data_size", c_size_t, c_void_p, c_void_p)
-_export = _bind(
-    _short, "instance_export_get", c_bool, c_void_p, c_void_p, c_char_p, c_size_t, c_void_p
+_set_fuel = bind(held, "context_set_fuel", c_void_p, c_void_p, c_uint64)
+_get_fuel = bind(held, "context_get_fuel", c_void_p, c_void_p, c_void_p)
+_set_deadline = bind(held, "context_set_epoch_deadline", None, c_void_p, c_uint64)
+_end_call = bind(held, "call_future_delete", None, c_void_p)
+_memory_data = bind(held, "memory_data", c_void_p, c_void_p, c_void_p)
+_memory_size = bind(held, "memory_data_size", c_size_t, c_void_p, c_void_p)
+_export = bind(
+    held, "instance_export_get", c_bool, c_void_p, c_void_p, c_char_p, c_size_t, c_void_p
 )
-_caller_context = _bind(_short, "caller_context", c_void_p, c_void_p)
-_caller_export = _bind(_short, "caller_export_get", c_bool, c_void_p, c_char_p, c_size_t, c_void_p)
-_new_trap = _bind(_short, "trap_new", c_void_p, c_char_p, c_size_t)
-_call = _bind(_long, "func_call_unchecked", c_void_p, c_void_p, c_void_p, c_void_p, c_size_t,
+_caller_context = bind(held, "caller_context", c_void_p, c_void_p)
+_caller_export = bind(held, "caller_export_get", c_bool, c_void_p, c_char_p, c_size_t, c_void_p)
+_new_trap = bind(held, "trap_new", c_void_p, c_char_p, c_size_t)
+_call = bind(released, "func_call_unchecked", c_void_p, c_void_p, c_void_p, c_void_p, c_size_t,
               c_void_p)  # fmt: skip
-_instantiate = _bind(_long, "instance_pre_instantiate", c_void_p, c_void_p, c_void_p, c_void_p,
+_instantiate = bind(released, "instance_pre_instantiate", c_void_p, c_void_p, c_void_p, c_void_p,
                      c_void_p)  # fmt: skip
-_new_bytes = _short.wasm_byte_vec_new
+_new_bytes = held.wasm_byte_vec_new
 _new_bytes.restype, _new_bytes.argtypes = None, (c_void_p, c_size_t, c_char_p)
-_set_input = _short.wasi_config_set_stdin_bytes
+_set_input = held.wasi_config_set_stdin_bytes
 _set_input.restype, _set_input.argtypes = None, (c_void_p, c_void_p)
 _HostFunction = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, POINTER(c_uint64), c_size_t)
 _NO_FINALIZER = ctypes.CFUNCTYPE(None, c_void_p)()
-_define = _bind(_short, "linker_define_func_unchecked", c_void_p, c_void_p, c_char_p, c_size_t,
+_define = bind(held, "linker_define_func_unchecked", c_void_p, c_void_p, c_char_p, c_size_t,
                 c_char_p, c_size_t, c_void_p, _HostFunction, c_void_p,
                 ctypes.CFUNCTYPE(None, c_void_p))  # fmt: skip
 
@@ -82,7 +78,7 @@ def _address(pointer: Any) -> int:
     return ctypes.cast(pointer, c_void_p).value or 0
 
 
-def _raised(error: int | None, trap: int | None) -> Exception:
+def raised_by(error: int | None, trap: int | None) -> Exception:
     """The exception for an error or a trap of the engine, which it then owns."""
     if error:
         return WasmtimeError._from_ptr(ctypes.cast(c_void_p(error), POINTER(_ffi.wasmtime_error_t)))
@@ -90,10 +86,15 @@ def _raised(error: int | None, trap: int | None) -> Exception:
 
 
 class FastStore(wasmtime.Store):
-    """A store whose fuel and clock are set directly."""
+    """A store whose fuel and clock are set directly.
+
+    It ends a call that gave way and was not gone on with before it goes itself: a collection of
+    garbage may come to the store first.
+    """
 
     def __init__(self, engine: wasmtime.Engine) -> None:
         super().__init__(engine)
+        self._under_way: int | None = None
         self._at: int | None = _address(self._context())
         self._left = c_uint64()
         self._left_at = addressof(self._left)
@@ -108,20 +109,32 @@ class FastStore(wasmtime.Store):
     def set_fuel(self, fuel: int) -> None:
         """See ``wasmtime.Store``."""
         if error := _set_fuel(self.at, fuel):
-            raise _raised(error, None)
+            raise raised_by(error, None)
 
     def get_fuel(self) -> int:
         """See ``wasmtime.Store``."""
         if error := _get_fuel(self.at, self._left_at):
-            raise _raised(error, None)
+            raise raised_by(error, None)
         return self._left.value
 
     def set_epoch_deadline(self, ticks_after_current: int) -> None:
         """See ``wasmtime.Store``."""
         _set_deadline(self.at, ticks_after_current)
 
+    def began(self, call: int) -> None:
+        """A call that may give way is under way; one at a time."""
+        self._under_way = call
+
+    def end(self, call: int) -> None:
+        """Such a call is done, or given up."""
+        if self._under_way == call:
+            self._under_way = None
+            _end_call(call)
+
     def close(self) -> None:
         """See ``wasmtime.Store``."""
+        if self._under_way is not None:
+            self.end(self._under_way)
         self._at = None
         super().close()
 
@@ -212,7 +225,7 @@ class Room:
 
     def raised(self, error: int | None) -> Exception:
         """The exception for what went wrong; the room is empty again."""
-        raised = _raised(error, self.trap.value)
+        raised = raised_by(error, self.trap.value)
         self.trap.value = None
         return raised
 
@@ -238,6 +251,20 @@ class FastExports:
         if item is None or item.kind != _ffi.WASMTIME_EXTERN_MEMORY.value:
             raise LookupError("the guest exports no memory")
         return FastMemory(self._store, item.of.memory)
+
+    def slices(self) -> Slices | None:
+        """See ``Exports``."""
+        from sandbox.wasmtime_engine.proof import gives_way
+        from sandbox.wasmtime_engine.slices import GuestSlices
+
+        if not gives_way():
+            return None
+        return GuestSlices(self._store, self.functions("alloc", "handle_message", "dealloc"))
+
+    def functions(self, *names: str) -> dict[str, Any]:
+        """Those of the functions that are there, as the engine has them."""
+        found = {name: self._item(name) for name in names}
+        return {name: item.of.func for name, item in found.items() if item is not None}
 
     def _item(self, name: str) -> Any:
         item = _ffi.wasmtime_extern_t()
@@ -283,7 +310,7 @@ class FastCalls:
             function, None, _NO_FINALIZER,
         )  # fmt: skip
         if error:
-            raise _raised(error, None)
+            raise raised_by(error, None)
         return function
 
     def input(self, wasi: wasmtime.WasiConfig, data: bytes) -> AbstractContextManager[object]:
@@ -302,95 +329,3 @@ class FastCalls:
         if error or room.trap.value:
             raise room.raised(error)
         return FastExports(store, instance, room)
-
-
-PROOF: Final = """(module
-  (import "host" "add" (func $add (param i32 i32) (result i32)))
-  (import "host" "wide" (func $wide (result i64)))
-  (import "host" "none" (func $none (param i32 i32 i32 i32)))
-  (import "host" "fails" (func $fails))
-  (import "wasi_snapshot_preview1" "fd_read"
-    (func $read (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (func (export "reads") (param i32 i32) (result i32)
-    (i32.store (i32.const 32) (local.get 0)) (i32.store (i32.const 36) (local.get 1))
-    (call $read (i32.const 0) (i32.const 32) (i32.const 1) (i32.const 40)))
-  (func (export "one") (param i32) (result i32) (i32.sub (local.get 0) (i32.const 1)))
-  (func (export "two") (param i32 i32) (result i64)
-    (call $none (i32.const 1) (i32.const -2) (i32.const 3) (i32.const -4))
-    (i32.store (i32.const 8) (call $add (local.get 0) (local.get 1)))
-    (call $wide))
-  (func (export "traps") (unreachable))
-  (func (export "stops") (call $fails))
-  (func (export "spins") (loop $again (br $again))))"""
-"""A module that does what guests do."""
-
-
-def observe(way: Calls, engine: wasmtime.Engine, module: wasmtime.Module) -> list[object]:
-    """What a guest and its host see of each other, called in one way."""
-    linker = wasmtime.Linker(engine)
-    linker.define_wasi()
-    seen: list[object] = []
-
-    def add(memory: GuestMemory, first: int, second: int) -> int:
-        memory.write(16, memory.read(0, 4))
-        seen.append(memory.size())
-        return (first + second) & U32
-
-    def none(_memory: GuestMemory, *numbers: int) -> None:
-        seen.append([number & U32 for number in numbers])
-
-    def fails(_memory: GuestMemory) -> None:
-        raise LookupError
-
-    kept = [
-        way.define(linker, "host", "add", 2, "i32", lambda *given: _signed(add(*given))),
-        way.define(linker, "host", "wide", 0, "i64", lambda _memory: -5),
-        way.define(linker, "host", "none", 4, "", none),
-        way.define(linker, "host", "fails", 0, "", fails),
-    ]
-    prepared = linker.instantiate_pre(module)
-    wasi = wasmtime.WasiConfig()
-    with way.input(wasi, b"in\0put"), way.store(engine) as store:
-        store.set_wasi(wasi)
-        store.set_fuel(10_000)
-        store.set_epoch_deadline(1_000)
-        exports = way.instantiate(prepared, store)
-        memory = exports.memory()
-        memory.write(0, b"word")
-        work = (("one", (-7,)), ("two", (2**31 - 1, 9)), ("one", (0,)), ("reads", (64, 99)))
-        for name, numbers in work:
-            function = exports.function(name)
-            mask = (1 << 64) - 1 if name == "two" else U32
-            seen.append(function(*numbers) & mask if function else None)
-        seen += [store.get_fuel(), memory.size(), memory.read(0, 72), exports.function("nothing")]
-        for name in ("traps", "stops", "spins"):
-            function = exports.function(name)
-            try:
-                seen.append(function and function())
-            except Trap as trap:
-                seen.append(trap.trap_code)
-            except (LookupError, WasmtimeError):
-                seen.append(None)
-        seen.append(store.get_fuel())
-    return [*seen, len(kept)]
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 32) if value >= 1 << 31 else value
-
-
-def proven() -> bool:
-    """Whether this way gives what the binding's public one gives, and is for this version."""
-    version = metadata.version("wasmtime")
-    if version.split(".")[0] not in MAJORS:
-        _log.info("wasmtime %s is called through its public interface", version)
-        return False
-    engine = wasmtime.Engine(config_of(Limits().stack_bytes))
-    module = wasmtime.Module(engine, bytes(wasmtime.wat2wasm(PROOF)))
-    ways: tuple[Calls, ...] = (PlainCalls(), FastCalls())
-    plain, fast = (observe(way, engine, module) for way in ways)
-    same = plain == fast
-    if not same:
-        _log.warning("wasmtime %s answers otherwise when called directly", version)
-    return same

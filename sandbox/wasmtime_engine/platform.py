@@ -26,7 +26,7 @@ from sandbox.services.request import Ask, nobody
 from sandbox.ticker import Ticker, ticks
 from sandbox.wasi_poll import poll_oneoff
 from sandbox.wasi_streams import StreamFile
-from sandbox.wasmtime_engine.calls import Exports, calls
+from sandbox.wasmtime_engine.calls import BRIEF_FUEL, Exports, Slices, calls
 from sandbox.wasmtime_engine.config import config_of, describe
 
 LOADED_MODULES: Final = 32
@@ -121,6 +121,52 @@ class PlatformRun(Run):
         if isinstance(error, Trap | WasmtimeError | HostAbort):
             self.trapped = True
             raise self.error(error) from None
+
+
+class SlicedRun(Run):
+    """One call of a guest that gives way. Whoever runs it looks at its clock between slices.
+
+    Args:
+        let_pass: lets an epoch of the engine pass. It ends no call: all that give way at it are
+            looked at and go on.
+        slices: of the guest.
+        brief: each slice is short, for a thread that must not be held up.
+    """
+
+    def __init__(
+        self,
+        store: wasmtime.Store,
+        limits: Limits,
+        ask: Ask,
+        let_pass: Callable[[], None],
+        slices: Slices,
+        *,
+        brief: bool,
+    ) -> None:
+        self.brief = brief
+        self.spent = False
+        """Whether it is to leave at once where its slices are short."""
+        self._let_pass = let_pass
+        slices.keep_lock = brief
+        slices.every(BRIEF_FUEL // 2 if brief else 0)
+        super().__init__(store, limits, ask)
+
+    def keep_time(self) -> None:
+        """A brief slice ends with the epoch, another one with the call's deadline."""
+        self.store.set_epoch_deadline(1 if self.brief else ticks(self.limits.wall_ms))
+
+    def go_on(self) -> None:
+        """It has another thread now: its clock begins anew, and its slices need not be short."""
+        self.brief = False
+        self.deadline = time.monotonic() + self.limits.wall_ms / 1000
+
+    def charge(self, cost: int) -> bool:
+        """See ``Meter``. To set the fuel begins a new slice, so that the old one is ended here."""
+        enough = super().charge(cost)
+        if self.brief and self.fuel_used() >= BRIEF_FUEL:
+            self.spent = True
+            self._let_pass()
+        return enough
 
 
 HostFunction = Callable[[Run], Callable[..., Any]]

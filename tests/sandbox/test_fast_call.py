@@ -12,10 +12,11 @@ import wasmtime
 
 from sandbox import Limits
 from sandbox.testing import AGENTS, EngineLaws
-from sandbox.wasmtime_engine import WasmtimeEngine, calls, fast_call, platform
+from sandbox.wasmtime_engine import WasmtimeEngine, calls, fast_call, platform, proof
 from sandbox.wasmtime_engine.calls import PlainCalls
 from sandbox.wasmtime_engine.config import config_of
-from sandbox.wasmtime_engine.fast_call import PROOF, FastCalls, FastStore, observe, proven
+from sandbox.wasmtime_engine.fast_call import FastCalls, FastStore
+from sandbox.wasmtime_engine.proof import PROOF, observe, proven
 
 
 class TestPlainCalls(EngineLaws):
@@ -55,7 +56,7 @@ def test_another_version_is_called_plainly(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No guess is made about an interface that was not seen."""
-    monkeypatch.setattr(fast_call.metadata, "version", lambda _name: "51.0.0")
+    monkeypatch.setattr(proof.metadata, "version", lambda _name: "51.0.0")
     with caplog.at_level(logging.INFO):
         assert isinstance(calls.calls(), PlainCalls)
     assert "51.0.0" in caplog.text
