@@ -231,6 +231,7 @@ async def test_who_does_not_drain_for_the_group_is_killed(family: Family) -> Non
     assert family.supervisor.counters().kills == {"undrained": 2}
 
 
+@pytest.mark.alone
 async def test_stop_waits_for_no_back_off(family: Family) -> None:
     """A stop during a back-off of a group, or while its children drain, ends it at once."""
     slow = RestartPolicy(min_backoff_s=600, max_backoff_s=600)
