@@ -3,6 +3,7 @@
 With a tracer in the thread, Python 3.11 takes three times as long for everything, hypothesis and
 the standard library included, and after a few examples hardly a line is new. So where coverage
 measures, such a test runs twice: a few examples with the tracer, then the whole test without.
+A test marked ``repeats`` runs without the tracer only.
 """
 
 from __future__ import annotations
@@ -46,20 +47,29 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         sys.settrace(tracer)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """State machines, which are cases of unittest."""
+def _measured_machine(item: pytest.Item) -> bool:
+    """Run a few examples of a state machine, which is a case of unittest; False if it is none."""
     case: Any = getattr(item.parent, "obj", None)
-    tracer = sys.gettrace()
     machine = getattr(case, "runTest", None)
-    if tracer is None or not hasattr(machine, "_hypothesis_state_machine_class"):
-        return (yield)
+    if not hasattr(machine, "_hypothesis_state_machine_class"):
+        return False
     wanted = case.settings
     case.settings = _fewer(wanted)
     try:
         case("runTest").runTest()
     finally:
         case.settings = wanted
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """State machines, and tests that repeat."""
+    tracer = sys.gettrace()
+    if tracer is None:
+        return (yield)
+    if item.get_closest_marker("repeats") is None and not _measured_machine(item):
+        return (yield)
     sys.settrace(None)
     try:
         return (yield)

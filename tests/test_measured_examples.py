@@ -78,7 +78,9 @@ def test_a_state_machine_too(tracing: Tracing) -> None:
 
     case = Machine.TestCase
     case.settings = settings(max_examples=40, stateful_step_count=2)
-    item: Any = SimpleNamespace(parent=SimpleNamespace(obj=case))
+    item: Any = SimpleNamespace(
+        parent=SimpleNamespace(obj=case), get_closest_marker=lambda name: None
+    )
     ran(measured_examples.pytest_runtest_call(item), case("runTest").runTest)
     assert seen == [True] * seen.count(True) + [False] * seen.count(False)
     assert 1 <= seen.count(True) <= 12 < 40 <= seen.count(False) <= 44
@@ -96,6 +98,16 @@ def test_what_fails_while_it_is_measured_fails(tracing: Tracing) -> None:
     with pytest.raises(ValueError, match="on purpose"):
         next(measured_examples.pytest_pyfunc_call(item_of(fails)))
     assert fails._hypothesis_internal_use_settings.max_examples == 40
+    assert tracing.tracer == "coverage"
+
+
+def test_what_repeats_is_not_measured(tracing: Tracing) -> None:
+    """It runs once, without the tracer."""
+    item: Any = SimpleNamespace(parent=None, get_closest_marker={"repeats": True}.get)
+    ran(
+        measured_examples.pytest_runtest_call(item), lambda: seen.append(tracing.tracer is not None)
+    )
+    assert seen == [False]
     assert tracing.tracer == "coverage"
 
 
