@@ -121,3 +121,15 @@ def test_other_tests_run_once(tracing: Tracing, tracer: object) -> None:
     tracing.tracer = tracer
     ran(measured_examples.pytest_pyfunc_call(item_of(once)), once)
     assert seen == [tracer is not None]
+
+
+@pytest.mark.parametrize("name", ["SchemathesisCase", "Module"])
+def test_cases_of_a_schema_are_collected_without_the_tracer(tracing: Tracing, name: str) -> None:
+    """And modules with it: what they import is measured."""
+    collector: Any = type(name, (), {})()
+    ran(
+        measured_examples.pytest_make_collect_report(collector),
+        lambda: seen.append(tracing.tracer is not None),
+    )
+    assert seen == [name == "Module"]
+    assert tracing.tracer == "coverage"

@@ -158,7 +158,7 @@ async def test_one_before_falls_while_those_after_it_start(family: Family) -> No
     family.kill("a")
     await until(lambda: ("restarting", "a") in family.events)
     family.go()
-    await until(lambda: family.states() == ["ready"] * 3 and len(family.order()) >= 8)
+    await until(lambda: family.states() == ["ready"] * 3 and len(family.order()) >= 8, 30.0)
     assert family.order()[-3:] == ["up a", "up b", "up c"]
 
 
