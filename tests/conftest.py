@@ -1,10 +1,12 @@
-"""What all tests share: the path of the shared strategies, and hypothesis without a clock."""
+"""What all tests share: compiled modules, hypothesis without a clock, what coverage sees of it."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 FOLDER = Path(__file__).resolve().parent
@@ -30,4 +32,20 @@ def _share(*names: str) -> None:
         spec.loader.exec_module(module)
 
 
-_share("strategies", "stub_llm")
+_share("strategies", "stub_llm", "measured_examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Coverage sees the first examples of property tests only."""
+    config.pluginmanager.register(sys.modules["measured_examples"], "measured_examples")
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tests that are not about compiling compile: each guest once, for all processes of a run
+    of ``scripts/test``."""
+    given = os.environ.get("CAXTON_TEST_MODULES")
+    folder = Path(given) if given else tmp_path_factory.mktemp("artifacts")
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o700)
+    return folder

@@ -18,7 +18,8 @@ from caxton.client import AsyncClient
 from caxton.errors import CaxtonError, StorageFull, Timeout
 from caxton.types import format_id, new_id
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+# What is not answered within three seconds must be what has no room.
+pytestmark = [pytest.mark.process, pytest.mark.alone, pytest.mark.timeout(180)]
 
 DISK_MIB = 96
 MOUNTED = """

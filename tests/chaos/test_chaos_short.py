@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from chaos import Chaos, run
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+# A number of messages must be acknowledged between the kills.
+pytestmark = [pytest.mark.process, pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize(("durability", "seed"), [("process", 4), ("disk", 11)])

@@ -21,7 +21,8 @@ from actors_support import until
 from actors import ActorSystem
 from actors.remote.node import RemoteNode
 
-pytestmark = pytest.mark.process
+# Each teller must have got somewhere in the time of a round.
+pytestmark = [pytest.mark.process, pytest.mark.alone]
 
 ROUNDS = int(os.environ.get("ACTORS_SOAK_ROUNDS", "1"))
 SEED = int(os.environ.get("ACTORS_SOAK_SEED", "1"))

@@ -82,6 +82,7 @@ def test_every_command_of_the_readme_does_what_it_says(start_node: Start) -> Non
     node.caxton("status", code=3)
 
 
+@pytest.mark.alone
 def test_a_saved_file_shows_in_the_next_answer_and_a_broken_one_changes_nothing(
     start_node: Start,
 ) -> None:

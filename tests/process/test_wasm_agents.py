@@ -118,6 +118,7 @@ async def test_an_agent_with_wasi_has_a_process_that_ends_with_its_node(tmp_path
     assert left == []
 
 
+@pytest.mark.repeats
 async def test_a_thousand_live_agents(tmp_path: Path) -> None:
     """Each is an instance of its own with its own memory, and a trap of one harms no other."""
     agents = tmp_path / "agents"

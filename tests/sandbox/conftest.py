@@ -12,14 +12,6 @@ from sandbox_processes import MakeBox
 from sandbox import Sandbox, WorkerPool
 
 
-@pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole run: a guest is compiled once."""
-    folder = tmp_path_factory.mktemp("artifacts")
-    folder.chmod(0o700)
-    return folder
-
-
 @pytest.fixture
 async def sandbox(cache_dir: Path) -> AsyncIterator[Sandbox]:
     """A sandbox with one worker, closed after the test with no process left."""

@@ -548,6 +548,7 @@ class TestFont:
         )
         return read_png(base64.b64decode(got["base64"]), rows=84).rows[20:]
 
+    @pytest.mark.repeats
     def test_every_character_of_latin_1_has_its_own_shape(self, tool: ShippedTool) -> None:
         """ASCII and Latin-1, apart from spaces and the soft hyphen, and no box among them."""
         codes = [*range(0x21, 0x7F), *(c for c in range(0xA1, 0x100) if c != 0xAD)]

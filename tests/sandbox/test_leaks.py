@@ -20,7 +20,7 @@ from sandbox.module import content_hash
 from sandbox.testing import AGENTS, ATTACKS, COMMAND_ATTACKS, COMMANDS, wat
 from sandbox.wasmtime_engine import WasmtimeEngine
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.repeats]
 
 MIB = 1024 * 1024
 ROOM = 8 * MIB

@@ -162,6 +162,7 @@ async def test_children_that_may_end_are_no_failure(watched: Watched) -> None:
         await supervisor.start([ProcessSpec("early", mains.dies, (False,), restart=NEVER)])
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("main", "why"),
     [(mains.stuck, "its event loop stood for"), (mains.frozen, "no heartbeat for 0.")],
@@ -193,6 +194,7 @@ async def test_what_a_loop_is_stuck_in_is_logged_before_the_kill(
     assert "more of the stuck one" in said
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("timeout_s", [0.5, 1.0])
 async def test_a_stopped_child_is_replaced_in_time(watched: Watched, timeout_s: float) -> None:
     """After SIGSTOP a child is killed within its timeout and one look, and a new one serves."""
@@ -219,6 +221,7 @@ async def test_a_child_that_stops_before_it_is_ready_again(watched: Watched) -> 
         await starting
 
 
+@pytest.mark.alone
 async def test_a_supervisor_that_stood_still_kills_nobody(watched: Watched) -> None:
     """Heartbeats that could not be read while this process stood still are no silence."""
     spec = ProcessSpec("a", mains.steady, restart=NEVER, heartbeat_timeout_s=0.4)
@@ -254,6 +257,7 @@ async def test_a_child_that_talks_nonsense_is_replaced(watched: Watched, said: b
     assert watched.supervisor.counters().children == {"failed": 1, "ready": 1}
 
 
+@pytest.mark.alone
 async def test_half_a_word_and_a_full_pipe_block_nothing(watched: Watched) -> None:
     """A child stopped in the middle of a word, and that reads nothing, holds up no other."""
     supervisor = watched.supervisor
@@ -358,6 +362,7 @@ async def test_dump_asks_the_child(watched: Watched, capfd: pytest.CaptureFixtur
     assert "dump of a" in capfd.readouterr().err
 
 
+@pytest.mark.alone
 async def test_stop_ends_who_hears_no_drain(watched: Watched) -> None:
     """Who hears no drain gets SIGTERM, then SIGKILL at the deadline; stop says False."""
     supervisor = watched.supervisor

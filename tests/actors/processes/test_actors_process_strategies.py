@@ -158,7 +158,7 @@ async def test_one_before_falls_while_those_after_it_start(family: Family) -> No
     family.kill("a")
     await until(lambda: ("restarting", "a") in family.events)
     family.go()
-    await until(lambda: family.states() == ["ready"] * 3 and len(family.order()) >= 8)
+    await until(lambda: family.states() == ["ready"] * 3 and len(family.order()) >= 8, 30.0)
     assert family.order()[-3:] == ["up a", "up b", "up c"]
 
 
@@ -231,6 +231,7 @@ async def test_who_does_not_drain_for_the_group_is_killed(family: Family) -> Non
     assert family.supervisor.counters().kills == {"undrained": 2}
 
 
+@pytest.mark.alone
 async def test_stop_waits_for_no_back_off(family: Family) -> None:
     """A stop during a back-off of a group, or while its children drain, ends it at once."""
     slow = RestartPolicy(min_backoff_s=600, max_backoff_s=600)

@@ -215,6 +215,7 @@ def test_start_children_tells_of_the_first_that_fails(bench: TreeBench) -> None:
     assert bench.system.counts.late_replies == 0
 
 
+@pytest.mark.repeats
 def test_start_copies_in_thousands(bench: TreeBench) -> None:
     """`supervisor`, simple_one_for_one: many instances of one specification."""
     bench.dispatcher.throughput = 64

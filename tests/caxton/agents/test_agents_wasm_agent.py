@@ -24,10 +24,8 @@ Ask = Callable[..., Message]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("modules")
-    made.chmod(0o700)
-    return made
+def folder(cache_dir: Path) -> Path:
+    return cache_dir
 
 
 @pytest.fixture

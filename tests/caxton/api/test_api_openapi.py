@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -209,8 +210,12 @@ UNTOLD = {
 }  # fmt: skip
 
 
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "12"))
+"""Generated requests of an operation, besides those at the limits of its schema."""
+
+
 @SCHEMA.parametrize()
-@settings(max_examples=40, derandomize=True, deadline=None, database=None)
+@settings(max_examples=EXAMPLES, derandomize=True, deadline=None, database=None)
 def test_generated_requests(case: schemathesis.Case) -> None:
     """Fitting and unfitting requests get documented answers, and never a fault."""
     # A token's pattern does not tell which tokens this node gave, nor do the schemas of the memory

@@ -43,11 +43,9 @@ TWO = numbers(ADD.format('(core func $i "add")'), HALF)
 
 
 @pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Sandbox]:
+async def box(cache_dir: Path) -> AsyncIterator[Sandbox]:
     """A sandbox with one worker."""
-    cache = tmp_path / "cache"
-    cache.mkdir(mode=0o700)
-    async with Sandbox(cache, workers=1) as sandbox:
+    async with Sandbox(cache_dir, workers=1) as sandbox:
         yield sandbox
 
 

@@ -59,8 +59,8 @@ class Followed:
 
 
 @pytest.fixture
-async def followed(tmp_path: Path) -> AsyncIterator[Followed]:
-    async with Sandbox(tmp_path / "cache", 1) as sandbox:
+async def followed(tmp_path: Path, cache_dir: Path) -> AsyncIterator[Followed]:
+    async with Sandbox(cache_dir, 1) as sandbox:
         found = Followed(tmp_path / "tools", sandbox)
         yield found
         await found.folder.close()
