@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-class EntityRecord(msgspec.Struct, array_like=True, frozen=True):
+class EntityRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An entity as it is kept."""
 
     scope: int
@@ -54,7 +55,7 @@ class NameRecord(msgspec.Struct, array_like=True, frozen=True):
     name: str
 
 
-class RelationRecord(msgspec.Struct, array_like=True, frozen=True):
+class RelationRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A relation as it is kept, without its ends and type."""
 
     created: int
@@ -116,7 +117,7 @@ def entity_of(record: EntityRecord, scope: Scope, kind: str) -> Entity:
         rows = zip(record.texts, times, sources, strict=True)
         seen = tuple([Observation(text, created + after, source) for text, after, source in rows])
     else:
-        seen = tuple([Observation(text, created) for text in record.texts])
+        seen = tuple(map(Observation, record.texts, repeat(created)))
     return Entity(
         scope, record.name, kind, seen, record.metadata, record.valid_from, record.valid_to,
         record.importance, created, created + record.updated, record.version,
