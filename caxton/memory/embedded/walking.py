@@ -168,7 +168,7 @@ class _Steps:
         missing = sorted(set(nodes).difference(self._entities))
         get, table = self._moment.txn.get, self._moment.tables["entities"]
         for node in missing:
-            raw = get(_EID_ZEROS + node, db=table)
+            raw = get(_EID_ZEROS + node, None, table)
             if raw is None:
                 raise StorageCorrupt(store=NAME, reason=f"relations lead to no entity {node.hex()}")
             self._entities[node] = raw
