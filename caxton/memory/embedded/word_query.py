@@ -62,15 +62,22 @@ class TermDocs(msgspec.Struct, frozen=True, eq=False):
 
 
 class WordQuery:
-    """Terms that were looked up in an index. Made by ``KeywordIndex.query``."""
+    """Terms that were looked up in an index. Made by ``KeywordIndex.query``.
 
-    def __init__(self, texts: Texts, lists: list[TermDocs]) -> None:
-        self._texts = texts
+    Args:
+        texts: the index.
+        lists: of those terms that it has, the rarest first.
+        changes: how often the index had been written to.
+    """
+
+    def __init__(self, texts: Texts, lists: list[TermDocs], changes: int) -> None:
+        self.texts = texts
+        self.changes = changes
         self._lists = lists
 
     def _weights(self, found: TermDocs, places: NDArray[np.int64] | slice) -> Floats:
         counts = found.counts[places].astype(np.float32)
-        below = self._texts.norms(found.docs[places].astype(np.int64))
+        below = self.texts.norms(found.docs[places].astype(np.int64))
         below += counts
         counts *= np.float32(found.idf * (K1 + 1))
         counts /= below
@@ -78,7 +85,7 @@ class WordQuery:
 
     def scores(self, owners: Owners) -> Floats:
         """BM25 of some owners, in order; 0 for those without a text or a term."""
-        docs = self._texts.docs_of(owners)
+        docs = self.texts.docs_of(owners)
         known = np.flatnonzero(docs >= 0)
         order = known[np.argsort(docs[known], kind="stable")]
         ascending = docs[order].astype(np.uint32)
@@ -114,13 +121,13 @@ class WordQuery:
             hit = scores > 0
             return _top(owners[hit], scores[hit], limit)
         docs, scores = self._gather(limit, chosen)
-        return _top(self._texts.owners_of(docs), scores, limit)
+        return _top(self.texts.owners_of(docs), scores, limit)
 
     def _gather(
         self, limit: int, chosen: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.int64], Floats]:
         """Documents that may be among the best, with their scores."""
-        sums = self._texts.sums()
+        sums = self.texts.sums()
         touched = np.zeros(0, dtype=np.int64)
         for at, found in enumerate(self._lists):
             if len(found.docs) > SKIP and len(touched) >= limit:
@@ -150,11 +157,11 @@ class WordQuery:
         """The documents of a term that may be found, and what it gives to each."""
         docs = found.docs.astype(np.int64)
         if chosen is not None:
-            allowed = chosen[self._texts.owners_of(docs)]
-            if self._texts.dead:
-                allowed &= self._texts.living[docs]
-        elif self._texts.dead:
-            allowed = self._texts.living[docs]
+            allowed = chosen[self.texts.owners_of(docs)]
+            if self.texts.dead:
+                allowed &= self.texts.living[docs]
+        elif self.texts.dead:
+            allowed = self.texts.living[docs]
         else:
             return docs, self._weights(found, slice(None))
         (places,) = allowed.nonzero()

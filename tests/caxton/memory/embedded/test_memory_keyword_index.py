@@ -105,6 +105,7 @@ def test_it_finds_what_plain_bm25_finds(
 ) -> None:
     """After any writes, merges with writes between their turns, and when it was moved."""
     index, model, merge = KeywordIndex(), Model(), None
+    looked_up = index.query(terms)
     for name, given_ in steps:
         if name == "put":
             _put(index, given_)  # type: ignore[arg-type]
@@ -125,6 +126,11 @@ def test_it_finds_what_plain_bm25_finds(
             index, merge = KeywordIndex(), None
             index.restore(KeywordIndex.made(plan).made, owners, lengths)
         assert len(index) == len(model.texts)
+        if index.holds(looked_up):
+            everyone = np.arange(40, dtype=np.int64)
+            assert np.array_equal(looked_up.scores(everyone), index.query(terms).scores(everyone))
+        else:
+            looked_up = index.query(terms)
     _check(index, model, terms, limit, allowed)
 
 
@@ -172,6 +178,25 @@ def test_the_scratch_is_left_clean() -> None:
     model.texts = texts
     for terms in ([0, 1, 2], [3], [0, 1, 2], [6, 5, 4, 3, 2, 1, 0]):
         _check(index, model, terms, 3, None)
+
+
+def test_what_was_looked_up_holds_until_a_write() -> None:
+    """Sealing moves postings only; a write, a removal, a merge or another index end it."""
+    index = KeywordIndex()
+    _put(index, {1: [1, 2], 2: [2]})
+    query = index.query([2])
+    index.seal()
+    index.remove(np.array([7], dtype=np.int64))
+    assert index.holds(query)
+    assert not KeywordIndex().holds(query)
+    _put(index, {3: [2]})
+    assert not index.holds(query)
+    query = index.query([2])
+    index.remove(np.array([1], dtype=np.int64))
+    assert not index.holds(query)
+    query = index.query([2])
+    index.take(KeywordIndex.made(index.plan_merge(whole=True)))
+    assert not index.holds(query)
 
 
 def test_a_merge_that_comes_late_is_refused() -> None:
