@@ -19,6 +19,9 @@ B: Final = 0.75
 SKIP: Final = 2_048
 """Terms of more documents are passed over where what they add cannot bring a new best one."""
 
+FEW_LEFT: Final = 4
+"""So many times what is asked for are looked up to the end, without a look at who still may win."""
+
 Floats = NDArray[np.float32]
 Owners = NDArray[np.int64]
 
@@ -74,6 +77,7 @@ class WordQuery:
         self.texts = texts
         self.changes = changes
         self._lists = lists
+        self._most_behind: list[float] | None = None
 
     def _weights(self, found: TermDocs, places: NDArray[np.int64] | slice) -> Floats:
         counts = found.counts[places].astype(np.float32)
@@ -129,20 +133,16 @@ class WordQuery:
         """Documents that may be among the best, with their scores."""
         sums = self.texts.sums()
         touched = np.zeros(0, dtype=np.int64)
+        bounds = self._bounds()
         for at, found in enumerate(self._lists):
             if len(found.docs) > SKIP and len(touched) >= limit:
-                bound = sum(map(self._most, self._lists[at:]))
                 so_far = sums[touched]
-                least = np.partition(so_far, len(so_far) - limit)[-limit]
-                # A little room for what rounding does to sums of another order.
-                if bound < least * 0.9999:
-                    hopeful = np.sort(touched[so_far >= least * 0.9999 - bound])
-                    scores = sums[hopeful]
+                hopeful = _hopeful(so_far, limit, bounds[at])
+                if hopeful is not None:
+                    docs = np.sort(touched[hopeful])
+                    scores = sums[docs]
                     sums[touched] = 0
-                    ascending = hopeful.astype(np.uint32)
-                    for late in self._lists[at:]:
-                        self._add(late, ascending, scores)
-                    return hopeful, scores
+                    return self._late(at, docs, scores, limit)
             docs, weights = self._allowed(found, chosen)
             before = sums[docs]
             touched = np.concatenate((touched, docs[before == 0]))
@@ -150,6 +150,32 @@ class WordQuery:
         scores = sums[touched]
         sums[touched] = 0
         return touched, scores
+
+    def _late(
+        self, first: int, docs: NDArray[np.int64], scores: Floats, limit: int
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Those of some documents, ascending, that may be among the best when the terms from
+        ``first`` on are added, with their scores."""
+        bounds = self._bounds()
+        ascending = docs.astype(np.uint32)
+        for at in range(first, len(self._lists)):
+            self._add(self._lists[at], ascending, scores)
+            if len(scores) > FEW_LEFT * limit and at + 1 < len(self._lists):
+                hopeful = _hopeful(scores, limit, bounds[at + 1])
+                if hopeful is not None:
+                    ascending, scores = ascending[hopeful], scores[hopeful]
+        return ascending.astype(np.int64), scores
+
+    def _bounds(self) -> list[float]:
+        """Of each term, more than it and those behind it can give to any document."""
+        if self._most_behind is None:
+            total, found = 0.0, []
+            for one in reversed(self._lists):
+                most = float(one.counts.max())
+                total += one.idf * (K1 + 1) * most / (most + K1 * (1 - B))
+                found.append(total)
+            self._most_behind = found[::-1]
+        return self._most_behind
 
     def _allowed(
         self, found: TermDocs, chosen: NDArray[np.bool_] | None
@@ -167,11 +193,18 @@ class WordQuery:
         (places,) = allowed.nonzero()
         return docs[places], self._weights(found, places)
 
-    @staticmethod
-    def _most(found: TermDocs) -> float:
-        """More than a term can give to any document."""
-        most = float(found.counts.max())
-        return found.idf * (K1 + 1) * most / (most + K1 * (1 - B))
+
+def _hopeful(scores: Floats, limit: int, more: float) -> NDArray[np.bool_] | None:
+    """Which of at least ``limit`` documents may be among the best, when others, and each of these,
+    can get ``more``; None when others may be too."""
+    if more >= scores.max():
+        return None
+    least = np.partition(scores, len(scores) - limit)[-limit]
+    # A little room for what rounding does to sums of another order.
+    if more >= least * 0.9999:
+        return None
+    hopeful: NDArray[np.bool_] = scores >= least * 0.9999 - more
+    return hopeful
 
 
 def _top(owners: Owners, scores: Floats, limit: int) -> tuple[Owners, Floats]:

@@ -89,6 +89,7 @@ STEPS = st.lists(
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyword_index, "FRESH", 20)
     monkeypatch.setattr(word_query, "SKIP", 4)
+    monkeypatch.setattr(word_query, "FEW_LEFT", 1)
     monkeypatch.setattr(keyword_index, "LEAST_DEAD", 3)
     monkeypatch.setattr(postings, "BLOCK", 7)
 
@@ -168,6 +169,24 @@ def test_common_words_are_passed_over_without_loss() -> None:
         assert set(owners.tolist()) == {owner for owner, _ in expected} or (
             scores[-1] == pytest.approx(expected[-1][1], rel=1e-4)
         )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_passed_over_changes_nothing(seed: int) -> None:
+    """The best are exactly those of the scores of all, to the last bit, whatever is asked."""
+    rng = np.random.default_rng(seed)
+    index = KeywordIndex()
+    _put(index, {n: (rng.zipf(1.2, 15) % 400).tolist() for n in range(3_000)})
+    index.remove(rng.choice(3_000, 200, replace=False))
+    everyone = np.arange(3_000)
+    for _ in range(60):
+        terms = sorted(set((rng.zipf(1.2, int(rng.integers(1, 12))) % 400).tolist()))
+        query, limit = index.query(terms), int(rng.choice([1, 3, 20, 200]))
+        scores = query.scores(everyone)
+        expected = np.lexsort((everyone, -scores))[: min(limit, np.count_nonzero(scores))]
+        owners, found = query.best(limit)
+        assert owners.tolist() == expected.tolist()
+        assert found.tolist() == scores[expected].tolist()
 
 
 def test_the_scratch_is_left_clean() -> None:
