@@ -28,6 +28,7 @@ from caxton.memory.embedded.backend import EmbeddedBackend
 from caxton.memory.embedding.opening import EmbeddingSettings, open_embedder
 from caxton.memory.model import WORKSPACE, Entity, Observation, Relation
 from caxton.memory.service import MemoryService
+from caxton.processes.tuning import tune
 
 BATCH = 1_000
 DEGREE = 3
@@ -64,6 +65,8 @@ async def opened(folder: Path) -> tuple[MemoryService, Memory, EmbeddedBackend]:
     embedder = await open_embedder(EmbeddingSettings())
     service = MemoryService(backend, embedder)
     await service.start()
+    # As the memory's process does.
+    tune()
     return service, Memory(service.answer), backend
 
 

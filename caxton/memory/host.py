@@ -42,6 +42,7 @@ class MemoryHost:
         config: the node's settings.
         settings_of: what the agent file of a name says of its memory.
         event: tells operators something.
+        opened: called each time the service is open.
         backend: makes the backend; that of the settings when not given.
         model: makes the embedder, likewise.
         retries_s: between two tries to open it.
@@ -53,6 +54,7 @@ class MemoryHost:
         settings_of: SettingsOf,
         event: Callable[[str, str, str], None],
         *,
+        opened: Callable[[], object] = lambda: None,
         backend: Callable[[Config], MemoryBackend] = make_backend,
         model: ModelSource = open_model,
         retries_s: Sequence[float] = RETRY_S,
@@ -60,6 +62,7 @@ class MemoryHost:
         self._config = config
         self._settings_of = settings_of
         self._event = event
+        self._opened = opened
         self._make_backend = backend
         self._open_model = model
         self._retries_s = retries_s
@@ -145,6 +148,7 @@ class MemoryHost:
             else:
                 self._service, self._failure = service, ""
                 self._decided.set()
+                self._opened()
                 return
             await asyncio.sleep(self._retries_s[min(tries, len(self._retries_s) - 1)])
             tries += 1

@@ -71,9 +71,18 @@ class Looking:
         keys = [EntityKey.of(scope, name) for scope in scopes]
         found = [one for one in await self._backend.entities(keys) if one is not None]
         if not found:
-            where = asked or ", ".join(one.key for one in scopes[:5]) or "any scope"
-            raise EntityNotFound(entity_name=name, memory_scope=where)
+            raise _not_found(name, scopes, asked)
         return found
+
+    async def _start(self, request: WalkGraph, scopes: list[Scope]) -> EntityKey:
+        """The entity to walk from. In one scope the walk itself tells whether it is there.
+
+        Raises:
+            EntityNotFound: it is in none.
+        """
+        if len(scopes) == 1:
+            return EntityKey.of(scopes[0], request.entity_name)
+        return (await self._find(request.entity_name, scopes, request.memory_scope))[0].key
 
     async def walk(self, request: WalkGraph) -> GraphAnswer:
         """What is around an entity: of those of its name, the one of the narrowest scope."""
@@ -82,10 +91,10 @@ class Looking:
         Nodes.parse(request.max_nodes, "max_nodes")
         scopes = self._scopes(self._access.read(request))
         started = time.perf_counter()
-        entity = (await self._find(request.entity_name, scopes, request.memory_scope))[0]
+        key = await self._start(request, scopes)
         graph = await self._backend.walk(
             GraphQuery(
-                entity.key,
+                key,
                 request.max_depth,
                 request.direction,
                 tuple(request.relation_types),
@@ -95,6 +104,8 @@ class Looking:
                 request.max_nodes,
             )
         )
+        if not graph.nodes:
+            raise _not_found(request.entity_name, scopes, request.memory_scope)
         answer = _answer(graph, started)
         if request.include_observations:
             return answer
@@ -128,6 +139,11 @@ class Looking:
                 )
             )
         return _answer(graph, started)
+
+
+def _not_found(name: str, scopes: list[Scope], asked: str | None) -> EntityNotFound:
+    where = asked or ", ".join(one.key for one in scopes[:5]) or "any scope"
+    return EntityNotFound(entity_name=name, memory_scope=where)
 
 
 def _check(request: WalkGraph | FindPath) -> None:

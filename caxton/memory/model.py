@@ -134,8 +134,8 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     """Id of the message it comes from."""
 
 
-class Entity(msgspec.Struct, frozen=True):
-    """Something that is remembered."""
+class Entity(msgspec.Struct, frozen=True, gc=False):
+    """Something that is remembered. Holds no cycle, so that collections need not look at it."""
 
     scope: Scope
     entity_name: str
@@ -165,7 +165,7 @@ class Entity(msgspec.Struct, frozen=True):
         return _holds(self.valid_from_ms, self.valid_to_ms, at_ms)
 
 
-class Relation(msgspec.Struct, frozen=True):
+class Relation(msgspec.Struct, frozen=True, gc=False):
     """That one entity has to do with another of the same scope. One for each pair and type."""
 
     scope: Scope

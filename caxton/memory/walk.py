@@ -7,7 +7,7 @@ strength, time) the reader leaves out, so that both walk over the same graph.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
 __all__ = ["PathSearch", "Step", "Walk"]
@@ -57,6 +57,11 @@ class Walk(Generic[N, E]):
         return list(self._depths)
 
     @property
+    def found(self) -> Container[N]:
+        """Whether a node is one of them is asked of this; it grows with the walk."""
+        return self._depths
+
+    @property
     def depths(self) -> list[int]:
         """Of each node, the fewest relations from the start."""
         return list(self._depths.values())
@@ -86,6 +91,12 @@ class Walk(Generic[N, E]):
             self._deeper(asked, answers)
         else:
             self._wider(asked, answers)
+
+    def close(self, edges: Iterable[E]) -> None:
+        """Instead of ``give``, where ``closing``: only those relations that lead to its nodes."""
+        self._asked.update(self._wanted)
+        self._wanted = []
+        self._edges.update(dict.fromkeys(edges))
 
     def _want(self, nodes: list[N]) -> None:
         if not nodes and self._growing:

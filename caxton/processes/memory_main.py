@@ -17,6 +17,7 @@ from caxton.observe.logs import start_logging
 from caxton.processes.layout import MEMORY, Layout
 from caxton.processes.memory_agents import MemoryAgents
 from caxton.processes.peers import answer, sender
+from caxton.processes.tuning import tune
 from caxton.storage.registry import Registry
 
 __all__ = ["MemoryDesk", "run_memory"]
@@ -93,7 +94,8 @@ async def run_memory(control: ControlChannel, layout: Layout) -> None:
     def event(kind: str, subject: str, text: str) -> None:
         control.tell("event", kind, subject, text)
 
-    host = MemoryHost(config, MemoryAgents(registry), event)
+    # The index and the model stay as long as the process: no collection need look at them.
+    host = MemoryHost(config, MemoryAgents(registry), event, opened=tune)
     desk = MemoryDesk(host)
     server = LinkServer(layout.socket(MEMORY), layout.identity(MEMORY), desk)
     host.start()

@@ -18,6 +18,7 @@ from caxton.memory.embedded.keyword_index import KeywordIndex
 from caxton.memory.embedded.roster import Roster, Rows, Wanted
 from caxton.memory.embedded.shared_lock import SharedLock
 from caxton.memory.embedded.vector_index import FLAT_BELOW, VectorIndex
+from caxton.memory.embedded.word_query import WordQuery
 from caxton.memory.embedded.writing import Changed
 
 __all__ = ["Found", "Index", "IndexModel"]
@@ -50,6 +51,8 @@ class Found(msgspec.Struct, frozen=True, eq=False):
     """How near each seems; see ``VectorIndex.search``."""
     worded: Eids
     """The best by words, best first."""
+    query: WordQuery | None = None
+    """The words as they were looked up."""
 
 
 class Index:
@@ -217,17 +220,28 @@ class Index:
                 near_parts=self.vectors.parts_of(places),
                 seem=seem,
                 worded=self.roster.eids(worded),
+                query=query,
             )
 
-    def tell(self, eids: Sequence[int], terms: Sequence[int]) -> tuple[list[int], list[float]]:
-        """How many vectors each of some entities has, and the BM25 of terms in each."""
+    def tell(
+        self, eids: Sequence[int], terms: Sequence[int], query: WordQuery | None = None
+    ) -> tuple[list[int], list[float]]:
+        """How many vectors each of some entities has, and the BM25 of terms in each.
+
+        Args:
+            eids: which.
+            terms: numbers of the words.
+            query: the same words as ``find`` looked them up; used if nothing was written since.
+        """
         with self.lock.shared():
             owners = self.roster.owners(np.array(eids, dtype=np.uint64))
             there = owners >= 0
             parts, scores = np.zeros(len(owners), np.int64), np.zeros(len(owners), np.float32)
             parts[there] = self.vectors.counts_of(owners[there])
             if len(terms):
-                scores[there] = self.words.query(terms).scores(owners[there])
+                if query is None or not self.words.holds(query):
+                    query = self.words.query(terms)
+                scores[there] = query.scores(owners[there])
             return parts.tolist(), scores.tolist()
 
     def _near(

@@ -61,6 +61,8 @@ class KeywordIndex:
         self._total = 0.0
         self._alive: dict[int, int] = {}
         """How many living documents a term has, as far as it was asked since the last write."""
+        self._changes = 0
+        """How often documents came, went or got other numbers."""
         self._scratch = threading.local()
 
     # --- what there is ---------------------------------------------------------------------
@@ -92,6 +94,7 @@ class KeywordIndex:
         """
         self.remove(owners)
         self._alive.clear()
+        self._changes += 1
         first = len(self._owner)
         docs = np.arange(first, first + len(owners))
         self._owner.extend(owners)
@@ -122,6 +125,7 @@ class KeywordIndex:
         if not len(docs):
             return
         self._alive.clear()
+        self._changes += 1
         self._doc.values[owners] = -1
         self._living.values[docs] = False
         self._count -= len(docs)
@@ -190,6 +194,7 @@ class KeywordIndex:
         """
         if self._segments[: len(merge.before)] != merge.before:
             raise ValueError("the index was merged meanwhile")
+        self._changes += 1
         later = self._segments[len(merge.before) :]
         made = (merge.made,) if len(merge.made) else ()
         if merge.numbers is None:
@@ -213,7 +218,11 @@ class KeywordIndex:
     def query(self, terms: Sequence[int]) -> WordQuery:
         """Look up terms; valid until the index is written to."""
         lists = [found for term in terms if (found := self._list(term)) is not None]
-        return WordQuery(self, sorted(lists, key=lambda one: len(one.docs)))
+        return WordQuery(self, sorted(lists, key=lambda one: len(one.docs)), self._changes)
+
+    def holds(self, query: WordQuery) -> bool:
+        """Whether a query of this index is still valid."""
+        return query.texts is self and query.changes == self._changes
 
     def _list(self, term: int) -> TermDocs | None:
         docs, counts = [], []
@@ -285,6 +294,7 @@ class KeywordIndex:
 
     def restore(self, postings: Segment, owners: Owners, lengths: Floats) -> None:
         """Hold what ``capture`` gave, instead of nothing."""
+        self._changes += 1
         self._segments = (postings,) if len(postings) else ()
         self._owner.replace(owners)
         self._length.replace(lengths)
@@ -297,6 +307,7 @@ class KeywordIndex:
     def renumber(self, numbers: Owners) -> None:
         """Give owners other numbers, ascending as the old ones; -1 for those that are no more."""
         self.remove(np.flatnonzero(numbers < 0))
+        self._changes += 1
         owners = self._owner.values
         owners[:] = np.where(owners < len(numbers), numbers[owners], -1)
         living = np.flatnonzero(self._living.values)

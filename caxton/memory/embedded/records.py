@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-class EntityRecord(msgspec.Struct, array_like=True, frozen=True):
+class EntityRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An entity as it is kept."""
 
     scope: int
@@ -54,7 +55,7 @@ class NameRecord(msgspec.Struct, array_like=True, frozen=True):
     name: str
 
 
-class RelationRecord(msgspec.Struct, array_like=True, frozen=True):
+class RelationRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A relation as it is kept, without its ends and type."""
 
     created: int
@@ -110,13 +111,15 @@ def encode_entity(entity: Entity, scope: int, kind: int) -> bytes:
 def entity_of(record: EntityRecord, scope: Scope, kind: str) -> Entity:
     """An entity from its record."""
     created = record.created
-    if record.times or record.sources:
-        times = record.times or [0] * len(record.texts)
-        sources = record.sources or [""] * len(record.texts)
-        rows = zip(record.texts, times, sources, strict=True)
+    texts, times = record.texts, record.times
+    if record.sources:
+        rows = zip(texts, times or [0] * len(texts), record.sources, strict=True)
         seen = tuple([Observation(text, created + after, source) for text, after, source in rows])
+    elif times:
+        pairs = zip(texts, times, strict=True)
+        seen = tuple([Observation(text, created + after) for text, after in pairs])
     else:
-        seen = tuple([Observation(text, created) for text in record.texts])
+        seen = tuple(map(Observation, texts, repeat(created)))
     return Entity(
         scope, record.name, kind, seen, record.metadata, record.valid_from, record.valid_to,
         record.importance, created, created + record.updated, record.version,

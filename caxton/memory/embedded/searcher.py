@@ -99,7 +99,7 @@ def candidates(index: Index, moment: Moment, query: CandidateQuery) -> list[Cand
     cosines = None if vector is None else _Cosines(moment, vector)
     nearest = [] if cosines is None else _ranked(cosines, found, query.limit)
     told = list(dict.fromkeys((*nearest, *found.worded.tolist())))
-    parts, words = index.tell(told, terms)
+    parts, words = index.tell(told, terms, found.query)
     if cosines is not None:
         # The codes only guessed which part of each is the best.
         pairs = zip(told, parts, strict=True)

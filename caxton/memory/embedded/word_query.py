@@ -19,6 +19,9 @@ B: Final = 0.75
 SKIP: Final = 2_048
 """Terms of more documents are passed over where what they add cannot bring a new best one."""
 
+FEW_LEFT: Final = 4
+"""So many times what is asked for are looked up to the end, without a look at who still may win."""
+
 Floats = NDArray[np.float32]
 Owners = NDArray[np.int64]
 
@@ -62,15 +65,23 @@ class TermDocs(msgspec.Struct, frozen=True, eq=False):
 
 
 class WordQuery:
-    """Terms that were looked up in an index. Made by ``KeywordIndex.query``."""
+    """Terms that were looked up in an index. Made by ``KeywordIndex.query``.
 
-    def __init__(self, texts: Texts, lists: list[TermDocs]) -> None:
-        self._texts = texts
+    Args:
+        texts: the index.
+        lists: of those terms that it has, the rarest first.
+        changes: how often the index had been written to.
+    """
+
+    def __init__(self, texts: Texts, lists: list[TermDocs], changes: int) -> None:
+        self.texts = texts
+        self.changes = changes
         self._lists = lists
+        self._most_behind: list[float] | None = None
 
     def _weights(self, found: TermDocs, places: NDArray[np.int64] | slice) -> Floats:
         counts = found.counts[places].astype(np.float32)
-        below = self._texts.norms(found.docs[places].astype(np.int64))
+        below = self.texts.norms(found.docs[places].astype(np.int64))
         below += counts
         counts *= np.float32(found.idf * (K1 + 1))
         counts /= below
@@ -78,7 +89,7 @@ class WordQuery:
 
     def scores(self, owners: Owners) -> Floats:
         """BM25 of some owners, in order; 0 for those without a text or a term."""
-        docs = self._texts.docs_of(owners)
+        docs = self.texts.docs_of(owners)
         known = np.flatnonzero(docs >= 0)
         order = known[np.argsort(docs[known], kind="stable")]
         ascending = docs[order].astype(np.uint32)
@@ -114,28 +125,24 @@ class WordQuery:
             hit = scores > 0
             return _top(owners[hit], scores[hit], limit)
         docs, scores = self._gather(limit, chosen)
-        return _top(self._texts.owners_of(docs), scores, limit)
+        return _top(self.texts.owners_of(docs), scores, limit)
 
     def _gather(
         self, limit: int, chosen: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.int64], Floats]:
         """Documents that may be among the best, with their scores."""
-        sums = self._texts.sums()
+        sums = self.texts.sums()
         touched = np.zeros(0, dtype=np.int64)
+        bounds = self._bounds()
         for at, found in enumerate(self._lists):
             if len(found.docs) > SKIP and len(touched) >= limit:
-                bound = sum(map(self._most, self._lists[at:]))
                 so_far = sums[touched]
-                least = np.partition(so_far, len(so_far) - limit)[-limit]
-                # A little room for what rounding does to sums of another order.
-                if bound < least * 0.9999:
-                    hopeful = np.sort(touched[so_far >= least * 0.9999 - bound])
-                    scores = sums[hopeful]
+                hopeful = _hopeful(so_far, limit, bounds[at])
+                if hopeful is not None:
+                    docs = np.sort(touched[hopeful])
+                    scores = sums[docs]
                     sums[touched] = 0
-                    ascending = hopeful.astype(np.uint32)
-                    for late in self._lists[at:]:
-                        self._add(late, ascending, scores)
-                    return hopeful, scores
+                    return self._late(at, docs, scores, limit)
             docs, weights = self._allowed(found, chosen)
             before = sums[docs]
             touched = np.concatenate((touched, docs[before == 0]))
@@ -144,27 +151,60 @@ class WordQuery:
         sums[touched] = 0
         return touched, scores
 
+    def _late(
+        self, first: int, docs: NDArray[np.int64], scores: Floats, limit: int
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Those of some documents, ascending, that may be among the best when the terms from
+        ``first`` on are added, with their scores."""
+        bounds = self._bounds()
+        ascending = docs.astype(np.uint32)
+        for at in range(first, len(self._lists)):
+            self._add(self._lists[at], ascending, scores)
+            if len(scores) > FEW_LEFT * limit and at + 1 < len(self._lists):
+                hopeful = _hopeful(scores, limit, bounds[at + 1])
+                if hopeful is not None:
+                    ascending, scores = ascending[hopeful], scores[hopeful]
+        return ascending.astype(np.int64), scores
+
+    def _bounds(self) -> list[float]:
+        """Of each term, more than it and those behind it can give to any document."""
+        if self._most_behind is None:
+            total, found = 0.0, []
+            for one in reversed(self._lists):
+                most = float(one.counts.max())
+                total += one.idf * (K1 + 1) * most / (most + K1 * (1 - B))
+                found.append(total)
+            self._most_behind = found[::-1]
+        return self._most_behind
+
     def _allowed(
         self, found: TermDocs, chosen: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.int64], Floats]:
         """The documents of a term that may be found, and what it gives to each."""
         docs = found.docs.astype(np.int64)
         if chosen is not None:
-            allowed = chosen[self._texts.owners_of(docs)]
-            if self._texts.dead:
-                allowed &= self._texts.living[docs]
-        elif self._texts.dead:
-            allowed = self._texts.living[docs]
+            allowed = chosen[self.texts.owners_of(docs)]
+            if self.texts.dead:
+                allowed &= self.texts.living[docs]
+        elif self.texts.dead:
+            allowed = self.texts.living[docs]
         else:
             return docs, self._weights(found, slice(None))
         (places,) = allowed.nonzero()
         return docs[places], self._weights(found, places)
 
-    @staticmethod
-    def _most(found: TermDocs) -> float:
-        """More than a term can give to any document."""
-        most = float(found.counts.max())
-        return found.idf * (K1 + 1) * most / (most + K1 * (1 - B))
+
+def _hopeful(scores: Floats, limit: int, more: float) -> NDArray[np.bool_] | None:
+    """Which of at least ``limit`` documents may be among the best, when others, and each of these,
+    can get ``more``; None when others may be too."""
+    if more >= scores.max():
+        return None
+    least = np.partition(scores, len(scores) - limit)[-limit]
+    # A little room for what rounding does to sums of another order.
+    if more >= least * 0.9999:
+        return None
+    hopeful: NDArray[np.bool_] = scores >= least * 0.9999 - more
+    return hopeful
 
 
 def _top(owners: Owners, scores: Floats, limit: int) -> tuple[Owners, Floats]:

@@ -41,6 +41,7 @@ class Bench:
         self.kept = Kept()
         self.failures: list[Exception] = []
         self.opened = 0
+        self.told = 0
         self.model: Embedder | None = None
         self.fetched = asyncio.Event()
         self.events: list[tuple[str, str, str]] = []
@@ -49,11 +50,15 @@ class Bench:
             config,
             AGENTS.get,
             lambda *event: self.events.append(event),
+            opened=self.tell,
             backend=self.backend,
             model=self.find,
             retries_s=(0.01,),
         )
         self.memory = Memory(self.host.answer)
+
+    def tell(self) -> None:
+        self.told += 1
 
     def backend(self, config: Config) -> ModelBackend:
         if self.failures:
@@ -88,7 +93,7 @@ async def test_a_model_that_is_fetched_later_is_taken_up(tmp_path: Path) -> None
     async with asyncio.timeout(DEADLINE_S):
         while not bench.kept.vectors:
             await asyncio.sleep(0.01)
-    assert bench.opened == 2
+    assert bench.opened == bench.told == 2
     await bench.host.close()
     assert ("memory.entity_created", "workspace", "1 new") in bench.events
 

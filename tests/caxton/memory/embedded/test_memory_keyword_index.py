@@ -89,6 +89,7 @@ STEPS = st.lists(
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyword_index, "FRESH", 20)
     monkeypatch.setattr(word_query, "SKIP", 4)
+    monkeypatch.setattr(word_query, "FEW_LEFT", 1)
     monkeypatch.setattr(keyword_index, "LEAST_DEAD", 3)
     monkeypatch.setattr(postings, "BLOCK", 7)
 
@@ -105,6 +106,7 @@ def test_it_finds_what_plain_bm25_finds(
 ) -> None:
     """After any writes, merges with writes between their turns, and when it was moved."""
     index, model, merge = KeywordIndex(), Model(), None
+    looked_up = index.query(terms)
     for name, given_ in steps:
         if name == "put":
             _put(index, given_)  # type: ignore[arg-type]
@@ -125,6 +127,11 @@ def test_it_finds_what_plain_bm25_finds(
             index, merge = KeywordIndex(), None
             index.restore(KeywordIndex.made(plan).made, owners, lengths)
         assert len(index) == len(model.texts)
+        if index.holds(looked_up):
+            everyone = np.arange(40, dtype=np.int64)
+            assert np.array_equal(looked_up.scores(everyone), index.query(terms).scores(everyone))
+        else:
+            looked_up = index.query(terms)
     _check(index, model, terms, limit, allowed)
 
 
@@ -164,6 +171,24 @@ def test_common_words_are_passed_over_without_loss() -> None:
         )
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_passed_over_changes_nothing(seed: int) -> None:
+    """The best are exactly those of the scores of all, to the last bit, whatever is asked."""
+    rng = np.random.default_rng(seed)
+    index = KeywordIndex()
+    _put(index, {n: (rng.zipf(1.2, 15) % 400).tolist() for n in range(3_000)})
+    index.remove(rng.choice(3_000, 200, replace=False))
+    everyone = np.arange(3_000)
+    for _ in range(60):
+        terms = sorted(set((rng.zipf(1.2, int(rng.integers(1, 12))) % 400).tolist()))
+        query, limit = index.query(terms), int(rng.choice([1, 3, 20, 200]))
+        scores = query.scores(everyone)
+        expected = np.lexsort((everyone, -scores))[: min(limit, np.count_nonzero(scores))]
+        owners, found = query.best(limit)
+        assert owners.tolist() == expected.tolist()
+        assert found.tolist() == scores[expected].tolist()
+
+
 def test_the_scratch_is_left_clean() -> None:
     """A query does not see what an earlier one of the same thread added up."""
     index, model = KeywordIndex(), Model()
@@ -172,6 +197,25 @@ def test_the_scratch_is_left_clean() -> None:
     model.texts = texts
     for terms in ([0, 1, 2], [3], [0, 1, 2], [6, 5, 4, 3, 2, 1, 0]):
         _check(index, model, terms, 3, None)
+
+
+def test_what_was_looked_up_holds_until_a_write() -> None:
+    """Sealing moves postings only; a write, a removal, a merge or another index end it."""
+    index = KeywordIndex()
+    _put(index, {1: [1, 2], 2: [2]})
+    query = index.query([2])
+    index.seal()
+    index.remove(np.array([7], dtype=np.int64))
+    assert index.holds(query)
+    assert not KeywordIndex().holds(query)
+    _put(index, {3: [2]})
+    assert not index.holds(query)
+    query = index.query([2])
+    index.remove(np.array([1], dtype=np.int64))
+    assert not index.holds(query)
+    query = index.query([2])
+    index.take(KeywordIndex.made(index.plan_merge(whole=True)))
+    assert not index.holds(query)
 
 
 def test_a_merge_that_comes_late_is_refused() -> None:
