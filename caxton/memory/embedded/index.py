@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caxton.memory.embedded.keyword_index import KeywordIndex
+from caxton.memory.embedded.progress import Changed
 from caxton.memory.embedded.roster import Roster, Rows, Wanted
 from caxton.memory.embedded.shared_lock import SharedLock
 from caxton.memory.embedded.vector_index import FLAT_BELOW, VectorIndex
-from caxton.memory.embedded.writing import Changed
 
 __all__ = ["Found", "Index", "IndexModel"]
 

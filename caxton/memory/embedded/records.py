@@ -101,9 +101,16 @@ def encode_entity(entity: Entity, scope: int, kind: int) -> bytes:
     row = [
         scope, entity.entity_name, kind, [one.text for one in seen], created,
         entity.updated_ms - created, times if any(times) else [], entity.version,
-        entity.importance, sources if any(sources) else [], entity.metadata,
-        entity.valid_from_ms, entity.valid_to_ms,
     ]  # fmt: skip
+    unusual = (
+        entity.importance != 0.5 or any(sources) or entity.metadata
+        or entity.valid_from_ms is not None or entity.valid_to_ms is not None
+    )  # fmt: skip
+    if unusual:
+        row += (
+            entity.importance, sources if any(sources) else [], entity.metadata,
+            entity.valid_from_ms, entity.valid_to_ms,
+        )  # fmt: skip
     return _pack("entity", row, _ENTITY_USUAL)
 
 
@@ -130,10 +137,12 @@ def encode_relation(relation: Relation) -> bytes:
         ValidationError: it has a value that cannot be kept.
     """
     created = relation.created_ms
-    row = [
+    row: list[Any] = [
         created, relation.updated_ms - created, relation.strength, relation.version,
-        relation.confidence, relation.metadata, relation.valid_from_ms, relation.valid_to_ms,
+        relation.confidence,
     ]  # fmt: skip
+    if relation.metadata or relation.valid_from_ms is not None or relation.valid_to_ms is not None:
+        row += relation.metadata, relation.valid_from_ms, relation.valid_to_ms
     return _pack("relation", row, _RELATION_USUAL)
 
 
