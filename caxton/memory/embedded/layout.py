@@ -203,7 +203,10 @@ def text_key(kind: bytes, number: int) -> bytes:
 
 def term_key(term: str) -> bytes:
     """Key in ``terms``; no key is empty."""
-    return _fitting(b"", term) if term else b"\xff"
+    raw = term.encode()
+    if len(raw) > _KEY_BYTES:
+        return _fitting(b"", term)
+    return raw or b"\xff"
 
 
 def relation_key(first: int, kind: int, second: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, count
 from typing import Any, Final
 
 import lmdb
@@ -112,25 +112,23 @@ class Numbers:
             cursor = txn.cursor(tables["terms"])
             for key, raw in cursor.getmulti(sorted(unknown)):
                 known[unknown.pop(key)] = int(U32.unpack(raw)[0])
-            rows = self._new_terms(head, texts, set(unknown.values()))
-            cursor.putmulti(sorted(rows))
+            new = _as_they_come(texts, set(unknown.values()))
+            known.update(zip(new, count(head.terms + 1)))
+            self._fresh_terms += new
+            head.terms += len(new)
+            pack = U32.pack
+            cursor.putmulti([(key, pack(known[unknown[key]])) for key in sorted(unknown)])
         return np.fromiter(map(known.__getitem__, terms), "<u4", len(terms))
 
-    def _new_terms(
-        self, head: Head, texts: Sequence[list[str]], new: set[str]
-    ) -> list[tuple[bytes, bytes]]:
-        """Give numbers to the terms ``new``, all of which occur in ``texts``; their rows."""
-        rows = []
-        for text in texts:
-            if not new:
-                break
-            if new.isdisjoint(text):
-                continue
-            here = sorted(new.intersection(text))
-            new.difference_update(here)
-            self._fresh_terms += here
-            for number, term in enumerate(here, head.terms + 1):
-                self._terms[term] = number
-                rows.append((term_key(term), U32.pack(number)))
-            head.terms += len(here)
-        return rows
+
+def _as_they_come(texts: Sequence[list[str]], new: set[str]) -> list[str]:
+    """The terms ``new`` as they occur in texts; those of the same text are sorted."""
+    found: list[str] = []
+    for text in texts:
+        if not new:
+            break
+        if not new.isdisjoint(text):
+            here = new.intersection(text)
+            new -= here
+            found += sorted(here)
+    return found

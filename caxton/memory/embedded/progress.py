@@ -32,7 +32,7 @@ Words: TypeAlias = Callable[[str], list[str]]
 """The terms of a text, in order, as the keyword index counts them."""
 
 
-class Changed(msgspec.Struct, frozen=True):
+class Changed(msgspec.Struct, frozen=True, gc=False):
     """What a commit made of one entity. Saying it twice changes nothing more."""
 
     eid: int

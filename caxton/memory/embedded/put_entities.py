@@ -119,7 +119,8 @@ def _checked(
     rows: list[_Row] = []
     lists: list[list[str]] = []
     facts: list[tuple[bytes, bytes]] = []
-    held = given = 0
+    held = given = observations = vectors = 0
+    free = head.next_eid
     for (key, scope), put in zip(keys.items(), islice(run, at, None), strict=False):
         if held > MOST_TERMS:
             break
@@ -127,7 +128,8 @@ def _checked(
         raw = known.get(key)
         fact = None if raw is None else fact_of(key, raw)
         there = 0 if fact is None else fact.version
-        check_version(entity.version, there, entity.entity_name, entity, restored=put.restored)
+        if put.restored or entity.version != there + 1:
+            check_version(entity.version, there, entity.entity_name, entity, restored=put.restored)
         start, end = ALWAYS_FROM, ALWAYS_TO
         if entity.valid_from_ms is not None or entity.valid_to_ms is not None:
             start, end = time_bounds(entity.valid_from_ms, entity.valid_to_ms)
@@ -139,9 +141,8 @@ def _checked(
         lists.append(terms)
         held += len(terms)
         if fact is None:
-            eid = head.next_eid
-            head.next_eid = eid + 1
-            head.entities += 1
+            eid = free
+            free += 1
             before, parts, model = -1, 0, 0
         else:
             eid, before, parts, model = fact.eid, fact.parts, fact.parts, fact.model
@@ -153,11 +154,15 @@ def _checked(
             given += parts
         seen = len(entity.observations)
         facts.append((key, pack_fact(eid, kind, model, parts, entity.version, seen, start, end)))
-        head.observations += seen
-        head.vectors += parts
+        observations += seen
+        vectors += parts
         counted = scope, kind, model
         counts[counted] = counts.get(counted, 0) + 1
         rows.append(_Row(eid, scope, kind, parts, model, first, start, end, before, record))
+    head.entities += free - head.next_eid
+    head.next_eid = free
+    head.observations += observations
+    head.vectors += vectors
     progress.count_many(counts)
     facts.sort()
     progress.put_many("names", facts)

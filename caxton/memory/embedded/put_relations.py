@@ -6,7 +6,6 @@ What comes of it is the same as if each were written alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 from caxton.errors import EntityNotFound
 from caxton.memory.backend import PutRelation
@@ -33,25 +32,13 @@ def put_relations(progress: Progress, run: Sequence[PutRelation]) -> None:
         EntityConflict: a version is not the next one.
         ValidationError: a value cannot be kept.
     """
-    at = 0
-    while at < len(run):
-        rows = _rows(progress, run, at)
-        if not rows:
-            # The first does not fit.
-            _look_up(progress, run[at].relation)
-        _write(progress, rows)
-        at += len(rows)
-
-
-def _rows(progress: Progress, run: Sequence[PutRelation], at: int) -> dict[bytes, PutRelation]:
-    """The keys in ``out`` of what is written from ``at`` on, up to what does not fit, or is of the
-    same key as what is before it."""
-    ends = _ends(progress, run, at)
+    written = 0
+    ends = _ends(progress, run)
     names = {key for pair in ends for key in pair}
     eids = {key: fact_of(key, raw).eid for key, raw in rows_of(progress, "names", names).items()}
     kinds: dict[str, int] = {}
     rows: dict[bytes, PutRelation] = {}
-    for (start, end), put in zip(ends, islice(run, at, None), strict=False):
+    for (start, end), put in zip(ends, run, strict=False):
         first, second = eids.get(start), eids.get(end)
         if first is None or second is None:
             break
@@ -61,16 +48,22 @@ def _rows(progress: Progress, run: Sequence[PutRelation], at: int) -> dict[bytes
             kind = kinds[name] = progress.give(RELATION, name)
         key = relation_key(first, kind, second)
         if key in rows:
-            break
+            # What is written twice follows what was written before.
+            _write(progress, rows)
+            written += len(rows)
+            rows = {}
         rows[key] = put
-    return rows
+    _write(progress, rows)
+    written += len(rows)
+    if written < len(run):
+        _look_up(progress, run[written].relation)
 
 
-def _ends(progress: Progress, run: Sequence[PutRelation], at: int) -> list[tuple[bytes, bytes]]:
+def _ends(progress: Progress, run: Sequence[PutRelation]) -> list[tuple[bytes, bytes]]:
     """The keys in ``names`` of both ends, up to what can have none."""
     ends: list[tuple[bytes, bytes]] = []
     scopes: dict[Scope, bytes] = {}
-    for put in islice(run, at, None):
+    for put in run:
         relation = put.relation
         scope = scopes.get(relation.scope)
         if scope is None:

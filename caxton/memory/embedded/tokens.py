@@ -137,13 +137,16 @@ def _pieces(word: str, *, singles: bool) -> Iterator[str]:
         yield from (piece[start : start + 2] for start in range(len(piece) - 1))
 
 
+def _ascii_words(text: str) -> list[str]:
+    return text.encode("ascii").translate(_ASCII_LETTERS).decode("ascii").split()
+
+
 def _terms(text: str, *, singles: bool) -> list[str]:
     text = text[:MOST_TEXT]
     if text.isascii():
         if "'" in text:
             text = _POSSESSIVE.sub("", text.lower())
-        words = text.encode("ascii").translate(_ASCII_LETTERS).decode("ascii").split()
-        return _stems.of(words if len(words) <= MOST_TERMS else words[:MOST_TERMS])
+        return _stems.of(_ascii_words(text)[:MOST_TERMS])
     text = unicodedata.normalize("NFKC", text).casefold().translate(_INVISIBLE)
     words = _words()(unicodedata.normalize("NFC", _POSSESSIVE.sub("", text)))[:MOST_TERMS]
     if _SPACELESS.search(text) is None:
@@ -161,6 +164,8 @@ def _terms(text: str, *, singles: bool) -> list[str]:
 
 def text_terms(text: str) -> list[str]:
     """The terms of a text that is searched, in their order; at most ``MOST_TERMS``."""
+    if text.isascii() and len(text) <= MOST_TERMS and "'" not in text:
+        return list(map(_stems.__getitem__, _ascii_words(text)))
     return _terms(text, singles=True)
 
 
