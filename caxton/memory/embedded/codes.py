@@ -20,7 +20,7 @@ TRIED: Final = 64
 """Vectors whose codes are compared with those of faiss."""
 QUERY_BITS: Final = 4
 ALIKE: Final = 1e-4
-"""How far the two numbers of a code may be apart, for faiss adds up in another order."""
+"""Share by which the numbers of a code may be apart, for faiss adds up in another order."""
 
 Floats = NDArray[np.float32]
 
@@ -164,6 +164,9 @@ def _alike(codes: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bo
     """Of each of two codes, whether they are of the same vector."""
     bits = codes.shape[1] - 8
     one, other = (np.ascontiguousarray(each[:, bits:]).view("<f4") for each in (codes, others))
-    near = np.isclose(one, other, rtol=ALIKE, atol=ALIKE).all(axis=1)
+    # The first number is the difference of two squares, each about that of the second one.
+    size = np.abs(other[:, 1])
+    near = np.abs(one[:, 0] - other[:, 0]) <= ALIKE * (1 + size * size)
+    near &= np.abs(one[:, 1] - other[:, 1]) <= ALIKE * size
     same: NDArray[np.bool_] = (codes[:, :bits] == others[:, :bits]).all(axis=1) & near
     return same
