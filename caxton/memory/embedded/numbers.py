@@ -118,7 +118,7 @@ class Numbers:
             head.terms += len(new)
             pack = U32.pack
             cursor.putmulti([(key, pack(known[unknown[key]])) for key in sorted(unknown)])
-        return np.fromiter(map(known.__getitem__, terms), "<u4", len(terms))
+        return np.array([known[one] for one in terms], "<u4")
 
 
 def _as_they_come(texts: Sequence[list[str]], new: set[str]) -> list[str]:

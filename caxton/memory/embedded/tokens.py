@@ -78,7 +78,7 @@ class _Stems(dict[str, str]):
         self._stemmers: dict[str, Any] = {}
 
     def of(self, words: list[str]) -> list[str]:
-        return list(map(self.__getitem__, words))
+        return [self[word] for word in words]
 
     def __missing__(self, word: str) -> str:
         plain = word.isascii()
@@ -165,7 +165,7 @@ def _terms(text: str, *, singles: bool) -> list[str]:
 def text_terms(text: str) -> list[str]:
     """The terms of a text that is searched, in their order; at most ``MOST_TERMS``."""
     if text.isascii() and len(text) <= MOST_TERMS and "'" not in text:
-        return list(map(_stems.__getitem__, _ascii_words(text)))
+        return _stems.of(_ascii_words(text))
     return _terms(text, singles=True)
 
 
