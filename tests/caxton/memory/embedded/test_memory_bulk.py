@@ -36,10 +36,10 @@ from caxton.memory.model import (
 
 DIMENSION = 3
 NAMES = ("Ann", "ANN", "bob", "Straße", "strasse", "y" * 600, "two words", " two  WORDS ", "\ud800")
-scopes = st.sampled_from((WORKSPACE, WORKSPACE, WORKSPACE, Scope.of_agent("ann")))
-names = st.sampled_from(NAMES)
+names = st.sampled_from(NAMES + NAMES[:3] * 3)
+scopes = st.sampled_from((WORKSPACE,) * 6 + (Scope.of_agent("ann"),))
 versions = st.sampled_from((1, 1, 1, 1, 2, 2, 3))
-restored = st.sampled_from((False, False, True))
+restored = st.sampled_from((False, True, True))
 times = st.sampled_from((None, None, None, 0, 7))
 metadata = st.sampled_from(({}, {}, {}, {"a": 1}))
 texts = st.sampled_from(
@@ -60,18 +60,23 @@ relations = st.builds(
     confidence=st.sampled_from((1.0, 0.5)), metadata=metadata, valid_from_ms=times,
     version=versions,
 )  # fmt: skip
-changes = st.lists(
-    st.one_of(
-        st.builds(PutEntity, entities, vectors, restored),
-        st.builds(PutEntity, entities, vectors, restored),
-        st.builds(PutRelation, relations, restored),
-        st.builds(DeleteEntity, st.builds(EntityKey.of, scopes, names)),
-        st.builds(
-            DeleteRelation,
-            st.builds(RelationKey.of, scopes, names, st.sampled_from(("knows",)), names),
+puts = st.builds(PutEntity, entities, vectors, restored)
+relates = st.builds(PutRelation, relations, restored)
+changes = st.one_of(
+    st.lists(puts, min_size=4, max_size=10),
+    st.lists(puts | relates, min_size=4, max_size=10),
+    st.lists(
+        st.one_of(
+            puts,
+            relates,
+            st.builds(DeleteEntity, st.builds(EntityKey.of, scopes, names)),
+            st.builds(
+                DeleteRelation,
+                st.builds(RelationKey.of, scopes, names, st.sampled_from(("knows",)), names),
+            ),
         ),
+        max_size=12,
     ),
-    max_size=12,
 )
 
 
@@ -152,6 +157,23 @@ def test_together_is_the_same_as_apart(operations: list[list[Change]], held: int
         finally:
             together.close()
             apart.close()
+
+
+def test_what_is_named_again_follows_what_was_before(tmp_path: Path) -> None:
+    """Also where others come after it."""
+    versions = (("a", 1), ("A", 2), ("b", 1), ("a", 3), ("c", 1), ("B", 2))
+    some: list[Change] = [
+        PutEntity(Entity(WORKSPACE, name, "thing", version=version)) for name, version in versions
+    ]
+    together, apart = Kept(tmp_path / "together"), Kept(tmp_path / "apart")
+    try:
+        assert together.write(some) is None
+        assert [apart.write([one]) for one in some] == [None] * len(some)
+        assert together.rows() == apart.rows()
+        assert together.known() == apart.known()
+    finally:
+        together.close()
+        apart.close()
 
 
 def test_rows_are_appended_behind_what_is_there(tmp_path: Path) -> None:
