@@ -199,6 +199,8 @@ def _holds(start_ms: int | None, end_ms: int | None, at_ms: int) -> bool:
 
 def fold(name: str) -> str:
     """A name as names are compared: NFC, without case, spaces at its ends, or runs of them."""
+    if name.isascii():
+        return " ".join(name.lower().split())
     return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 

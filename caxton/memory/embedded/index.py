@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caxton.memory.embedded.keyword_index import KeywordIndex
+from caxton.memory.embedded.progress import Changed
 from caxton.memory.embedded.roster import Roster, Rows, Wanted
 from caxton.memory.embedded.shared_lock import SharedLock
 from caxton.memory.embedded.vector_index import FLAT_BELOW, VectorIndex
 from caxton.memory.embedded.word_query import WordQuery
-from caxton.memory.embedded.writing import Changed
 
 __all__ = ["Found", "Index", "IndexModel"]
 
@@ -109,17 +109,17 @@ class Index:
             self.roster.remove(owners)
 
     def _put(self, kept: Sequence[Changed]) -> None:
-        size = len(kept)
         facts = Rows(
-            eid=np.fromiter((one.eid for one in kept), np.uint64, size),
-            scope=np.fromiter((one.scope for one in kept), np.uint32, size),
-            type=np.fromiter((one.type for one in kept), np.uint32, size),
-            valid_from=np.fromiter((one.valid_from for one in kept), np.int64, size),
-            valid_to=np.fromiter((one.valid_to for one in kept), np.int64, size),
+            eid=np.array([one.eid for one in kept], np.uint64),
+            scope=np.array([one.scope for one in kept], np.uint32),
+            type=np.array([one.type for one in kept], np.uint32),
+            valid_from=np.array([one.valid_from for one in kept], np.int64),
+            valid_to=np.array([one.valid_to for one in kept], np.int64),
         )
         owners = self.roster.put(facts)
-        lengths = np.fromiter((len(one.terms) // 4 for one in kept), np.uint32, size)
-        terms = np.frombuffer(b"".join(one.terms for one in kept), "<u4")
+        texts = [one.terms for one in kept]
+        lengths = np.array(list(map(len, texts)), np.uint32) // np.uint32(4)
+        terms = np.frombuffer(b"".join(texts), "<u4")
         self.words.put(owners, lengths, terms)
         given, without = [], []
         for at, one in enumerate(kept):

@@ -54,7 +54,9 @@ __all__ = [
     "head_record",
     "model_text",
     "name_key",
+    "name_key_after",
     "number_key",
+    "pack_fact",
     "relation_ends",
     "relation_key",
     "relation_prefix",
@@ -120,6 +122,8 @@ class Head(msgspec.Struct, array_like=True):
     """Kind to the last number that was given."""
 
 
+pack_fact: Final = _FACT.pack
+"""The bytes of a ``Fact`` from its fields, in their order."""
 head_record: Final = msgspec.msgpack.Decoder(Head).decode
 
 
@@ -138,7 +142,7 @@ class Fact(msgspec.Struct, frozen=True):
 
     def pack(self) -> bytes:
         """As it is kept."""
-        return _FACT.pack(
+        return pack_fact(
             self.eid, self.type, self.model, self.parts, self.version, self.observations,
             self.valid_from, self.valid_to,
         )  # fmt: skip
@@ -172,6 +176,16 @@ def name_key(scope: int, folded: str) -> bytes:
     return _fitting(U32.pack(scope), folded)
 
 
+def name_key_after(prefix: bytes, folded: str) -> bytes:
+    """The same, after ``name_key(scope, "")``, for many names of a scope.
+
+    Raises:
+        UnicodeEncodeError: the name is no Unicode text.
+    """
+    key = prefix + folded.encode()
+    return key if len(key) <= _KEY_BYTES else _fitting(prefix, folded)
+
+
 def model_text(model: ModelInfo) -> str:
     """What a model is kept as."""
     return f"{model.name}@{model.sha256}"
@@ -189,7 +203,10 @@ def text_key(kind: bytes, number: int) -> bytes:
 
 def term_key(term: str) -> bytes:
     """Key in ``terms``; no key is empty."""
-    return _fitting(b"", term) if term else b"\xff"
+    raw = term.encode()
+    if len(raw) > _KEY_BYTES:
+        return _fitting(b"", term)
+    return raw or b"\xff"
 
 
 def relation_key(first: int, kind: int, second: int) -> bytes:

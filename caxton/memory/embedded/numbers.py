@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain, count
 from typing import Any, Final
 
 import lmdb
+import numpy as np
+from numpy.typing import NDArray
 
 from caxton.errors import StorageError
 from caxton.memory.embedded.layout import MOST, U32, Head, number_key, term_key, text_key
@@ -95,20 +98,37 @@ class Numbers:
     def terms(
         self,
         txn: lmdb.Transaction[bytes],
-        table: Any,
+        tables: Mapping[str, Any],
         head: Head,
-        terms: list[str],
-    ) -> list[int]:
-        """The numbers of terms, in order, new ones for those that have none."""
-        known = self._terms
-        for term in sorted(set(terms).difference(known)):
-            key = term_key(term)
-            raw = txn.get(key, db=table)
-            if raw is None:
-                head.terms += 1
-                txn.put(key, U32.pack(head.terms), db=table)
-                self._fresh_terms.append(term)
-                known[term] = head.terms
-            else:
-                known[term] = int(U32.unpack(raw)[0])
-        return [known[term] for term in terms]
+        texts: Sequence[list[str]],
+    ) -> NDArray[np.uint32]:
+        """The numbers of the terms of texts, behind each other, new ones for those without.
+
+        Those of one text are given in the order of its terms sorted, those of the next after them.
+        """
+        known, terms = self._terms, list(chain.from_iterable(texts))
+        unknown = {term_key(one): one for one in set(terms).difference(known)}
+        if unknown:
+            cursor = txn.cursor(tables["terms"])
+            for key, raw in cursor.getmulti(sorted(unknown)):
+                known[unknown.pop(key)] = int(U32.unpack(raw)[0])
+            new = _as_they_come(texts, set(unknown.values()))
+            known.update(zip(new, count(head.terms + 1)))
+            self._fresh_terms += new
+            head.terms += len(new)
+            pack = U32.pack
+            cursor.putmulti([(key, pack(known[unknown[key]])) for key in sorted(unknown)])
+        return np.array([known[one] for one in terms], "<u4")
+
+
+def _as_they_come(texts: Sequence[list[str]], new: set[str]) -> list[str]:
+    """The terms ``new`` as they occur in texts; those of the same text are sorted."""
+    found: list[str] = []
+    for text in texts:
+        if not new:
+            break
+        if not new.isdisjoint(text):
+            here = new.intersection(text)
+            new -= here
+            found += sorted(here)
+    return found

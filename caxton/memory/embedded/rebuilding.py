@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from caxton.memory.embedded.index import Index, IndexModel
 from caxton.memory.embedded.moment import Moment
 from caxton.memory.embedded.postings import word_marks
+from caxton.memory.embedded.progress import Changed
 from caxton.memory.embedded.roster import Rows
 from caxton.memory.embedded.vector_index import FLAT_BELOW
-from caxton.memory.embedded.writing import Changed
 
 __all__ = ["built", "differences", "replay", "same_entities"]
 

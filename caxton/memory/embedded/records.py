@@ -82,8 +82,12 @@ def _pack(what: str, row: list[Any], usual: tuple[Any, ...]) -> bytes:
     at = len(row) - 1
     while row[at] == usual[at]:
         at -= 1
+    return _encoded(what, row[: at + 1])
+
+
+def _encoded(what: str, row: list[Any]) -> bytes:
     try:
-        return _encode(row[: at + 1])
+        return _encode(row)
     except (TypeError, OverflowError, ValueError, RecursionError) as error:
         raise ValidationError(
             field=what, value=str(error), allowed="Unicode texts, and numbers of 64 bits"
@@ -97,14 +101,28 @@ def encode_entity(entity: Entity, scope: int, kind: int) -> bytes:
         ValidationError: it has a value that cannot be kept.
     """
     seen, created = entity.observations, entity.created_ms
+    texts, alike = [], True
+    for one in seen:
+        texts.append(one.text)
+        if one.at_ms != created or one.source:
+            alike = False
+    row = [scope, entity.entity_name, kind, texts, created]
+    # Short ways for what most are like: looking for that from the end of all fields takes longer
+    # than all the rest.
+    more = (
+        entity.importance != 0.5 or entity.metadata
+        or entity.valid_from_ms is not None or entity.valid_to_ms is not None
+    )  # fmt: skip
+    if alike and not more and entity.version == 1 and entity.updated_ms == created:
+        return _encoded("entity", row)
     times = [one.at_ms - created for one in seen]
-    sources = [one.source for one in seen]
-    row = [
-        scope, entity.entity_name, kind, [one.text for one in seen], created,
-        entity.updated_ms - created, times if any(times) else [], entity.version,
-        entity.importance, sources if any(sources) else [], entity.metadata,
-        entity.valid_from_ms, entity.valid_to_ms,
-    ]  # fmt: skip
+    row += entity.updated_ms - created, times if any(times) else [], entity.version
+    sources = [] if alike else [one.source for one in seen]
+    if more or any(sources):
+        row += (
+            entity.importance, sources if any(sources) else [], entity.metadata,
+            entity.valid_from_ms, entity.valid_to_ms,
+        )  # fmt: skip
     return _pack("entity", row, _ENTITY_USUAL)
 
 
@@ -133,10 +151,12 @@ def encode_relation(relation: Relation) -> bytes:
         ValidationError: it has a value that cannot be kept.
     """
     created = relation.created_ms
-    row = [
+    row: list[Any] = [
         created, relation.updated_ms - created, relation.strength, relation.version,
-        relation.confidence, relation.metadata, relation.valid_from_ms, relation.valid_to_ms,
+        relation.confidence,
     ]  # fmt: skip
+    if relation.metadata or relation.valid_from_ms is not None or relation.valid_to_ms is not None:
+        row += relation.metadata, relation.valid_from_ms, relation.valid_to_ms
     return _pack("relation", row, _RELATION_USUAL)
 
 

@@ -28,8 +28,9 @@ from caxton.memory.embedded.layout import (
 )
 from caxton.memory.embedded.numbers import Numbers
 from caxton.memory.embedded.opened import NAME, Opened
+from caxton.memory.embedded.progress import Changed, Progress, Words
 from caxton.memory.embedded.reader import Reader
-from caxton.memory.embedded.writing import Changed, Words, Writing
+from caxton.memory.embedded.writing import Writing
 from caxton.storage.environment import storage_errors
 
 __all__ = ["Changed", "Observer", "Operation", "Outcome", "Store", "Words"]
@@ -193,11 +194,11 @@ class Store:
             for operation in operations:
                 inner = env.lmdb.begin(parent=txn, write=True) if apart else txn
                 mark, next_head = self._numbers.mark(), _copy(head)
-                writing = Writing(
+                progress = Progress(
                     inner, env.tables, next_head, self._numbers, self._words, self._model
                 )
                 try:
-                    outcomes.append(_run(writing, operation))
+                    outcomes.append(_run(Writing(progress), operation))
                 except lmdb.Error:
                     raise
                 except Exception as error:
@@ -210,8 +211,8 @@ class Store:
                 if apart:
                     inner.commit()
                 head = next_head
-                counts.update(writing.counts)
-                changed += writing.changed
+                counts.update(progress.counts)
+                changed += progress.changed
             if all(isinstance(one, Exception) for one in outcomes):
                 txn.abort()
                 return outcomes

@@ -28,9 +28,13 @@ MOST_CHARACTERS: Final = 64
 STEMMED_CHARACTERS: Final = 24
 """Longest word that is stemmed; what is longer is a number, a hash or a name."""
 CACHED: Final = 32_768
-"""Words whose terms are remembered."""
+"""Words whose terms are remembered, and as many of those that were before them."""
 
-_ASCII_WORDS: Final = re.compile(r"[0-9a-z]+").findall
+_ASCII_LETTERS: Final = bytes(
+    ord(chr(code).lower()) if chr(code).isascii() and chr(code).isalnum() else 0x20
+    for code in range(256)
+)
+"""ASCII letters without case and digits; all else is a space."""
 _POSSESSIVE: Final = re.compile(r"['’]s\b")
 _LETTERS: Final = str.maketrans(
     {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"}
@@ -60,24 +64,39 @@ def _words() -> Callable[[str], list[str]]:
     return re.compile(rf"(?:[^\W_]|[{''.join(marks)}])+").findall
 
 
-class _Stems:
-    """The term of each word that has no spaceless script in it. Thread-safe."""
+class _Stems(dict[str, str]):
+    """The term of each word that has no spaceless script in it. Thread-safe.
+
+    What was asked for lately stays. Words of ASCII with a digit are their own terms and not kept:
+    numbers would push out all the others.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[str, str] = {}
+        super().__init__()
+        self._before: dict[str, str] = {}
         self._lock = threading.Lock()
         self._stemmers: dict[str, Any] = {}
 
     def of(self, words: list[str]) -> list[str]:
-        known = self._known
-        try:
-            return [known[word] for word in words]
-        except KeyError:
-            return [known[word] if word in known else self._make(word) for word in words]
+        return [self[word] for word in words]
 
-    def _make(self, word: str) -> str:
+    def __missing__(self, word: str) -> str:
+        plain = word.isascii()
+        if plain and not word.isalpha():
+            return word[:MOST_CHARACTERS]
+        if len(self) >= CACHED:
+            # Others may read it meanwhile: they find it in one of both, or make it again.
+            self._before = dict(self)
+            self.clear()
+        term = self._before.get(word)
+        if term is None:
+            term = self._make(word, plain=plain)
+        self[word] = term
+        return term
+
+    def _make(self, word: str, *, plain: bool) -> str:
         term, script = word, "LATIN"
-        if not word.isascii():
+        if not plain:
             script = unicodedata.name(word[0], "").partition(" ")[0]
             if script in ("LATIN", "GREEK"):
                 bare = _ACCENTS.sub("", unicodedata.normalize("NFD", word))
@@ -86,12 +105,7 @@ class _Stems:
                 term = word.replace("ё", "е")
         if len(term) <= STEMMED_CHARACTERS and term.isalpha():
             term = self._stem(term, script)
-        term = term[:MOST_CHARACTERS]
-        if len(self._known) >= CACHED:
-            # A new dictionary: others may be reading the old one.
-            self._known = {}
-        self._known[word] = term
-        return term
+        return term[:MOST_CHARACTERS]
 
     def _stem(self, word: str, script: str) -> str:
         language = _LANGUAGES.get(script)
@@ -123,13 +137,16 @@ def _pieces(word: str, *, singles: bool) -> Iterator[str]:
         yield from (piece[start : start + 2] for start in range(len(piece) - 1))
 
 
+def _ascii_words(text: str) -> list[str]:
+    return text.encode("ascii").translate(_ASCII_LETTERS).decode("ascii").split()
+
+
 def _terms(text: str, *, singles: bool) -> list[str]:
     text = text[:MOST_TEXT]
     if text.isascii():
-        text = text.lower()
         if "'" in text:
-            text = _POSSESSIVE.sub("", text)
-        return _stems.of(_ASCII_WORDS(text)[:MOST_TERMS])
+            text = _POSSESSIVE.sub("", text.lower())
+        return _stems.of(_ascii_words(text)[:MOST_TERMS])
     text = unicodedata.normalize("NFKC", text).casefold().translate(_INVISIBLE)
     words = _words()(unicodedata.normalize("NFC", _POSSESSIVE.sub("", text)))[:MOST_TERMS]
     if _SPACELESS.search(text) is None:
@@ -147,6 +164,8 @@ def _terms(text: str, *, singles: bool) -> list[str]:
 
 def text_terms(text: str) -> list[str]:
     """The terms of a text that is searched, in their order; at most ``MOST_TERMS``."""
+    if text.isascii() and len(text) <= MOST_TERMS and "'" not in text:
+        return _stems.of(_ascii_words(text))
     return _terms(text, singles=True)
 
 

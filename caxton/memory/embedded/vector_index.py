@@ -16,110 +16,21 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from caxton.memory.embedded.codes import Codes
 from caxton.memory.embedded.columns import Column
 
-__all__ = ["FLAT_BELOW", "Codes", "VectorIndex"]
+__all__ = ["FLAT_BELOW", "VectorIndex"]
 
 FLAT_BELOW: Final = 4_096
 """Vectors that are compared as they are; more are compared by their codes."""
 DEAD: Final = 0.2
 """Share of dead places above which they are taken out."""
 LEAST_DEAD: Final = 256
-TRAINED_ON: Final = 65_536
-"""Vectors whose middle the codes are measured from."""
-QUERY_BITS: Final = 4
 FEW: Final = 200
 """So many allowed places are all given, without asking their codes."""
 
 Owners = NDArray[np.int64]
 Floats = NDArray[np.float32]
-
-
-class Codes:
-    """One code for each place, in faiss.
-
-    Args:
-        dimension: of the vectors.
-    """
-
-    def __init__(self, dimension: int) -> None:
-        import faiss
-
-        self._faiss: Any = faiss
-        self._index: Any = faiss.IndexRaBitQ(dimension, faiss.METRIC_INNER_PRODUCT)
-        self._index.qb = QUERY_BITS
-
-    @classmethod
-    def loaded(cls, raw: NDArray[np.uint8], dimension: int) -> Codes:
-        """Those that ``dump`` gave.
-
-        Raises:
-            ValueError: they are something else.
-        """
-        import faiss
-
-        codes = cls(dimension)
-        try:
-            index = faiss.deserialize_index(raw)
-        except RuntimeError as error:
-            raise ValueError(f"the codes do not read: {error}") from error
-        if not isinstance(index, faiss.IndexRaBitQ) or index.d != dimension:
-            raise ValueError(f"the codes are not of dimension {dimension}")
-        codes._index = index
-        codes._index.qb = QUERY_BITS
-        return codes
-
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
-
-    @property
-    def bytes(self) -> int:
-        """Memory that they take."""
-        return int(self._index.codes.size())
-
-    def train(self, vectors: Floats) -> None:
-        """Take the middle of ``vectors`` as where codes are measured from."""
-        self._index.train(vectors[:TRAINED_ON])
-
-    def extend(self, vectors: Floats) -> None:
-        """Put the codes of ``vectors`` behind those that are there."""
-        self._index.add(np.ascontiguousarray(vectors))
-
-    def remove(self, dead: NDArray[np.bool_]) -> None:
-        """Take out the dead ones; the others move together."""
-        bits = np.packbits(dead, bitorder="little")
-        self._index.remove_ids(self._faiss.IDSelectorBitmap(bits))
-
-    def search(
-        self, query: Floats, count: int, bits: NDArray[np.uint8] | None
-    ) -> tuple[NDArray[np.int64], Floats]:
-        """The places whose codes are nearest, of those whose bit is set, and how near they seem."""
-        given = self._faiss.RaBitQSearchParameters()
-        given.qb = QUERY_BITS
-        if bits is not None:
-            # faiss holds bare pointers to both: they are referenced until it is done.
-            chosen = self._faiss.IDSelectorBitmap(bits)
-            given.sel = chosen
-        seem, places = self._index.search(query.reshape(1, -1), count, params=given)
-        found = places[0] >= 0
-        return places[0][found], seem[0][found]
-
-    def made_of(self, vectors: Floats) -> NDArray[np.uint8]:
-        """The codes that ``vectors`` have: ``[n, bytes]``."""
-        codes: NDArray[np.uint8] = self._index.sa_encode(np.ascontiguousarray(vectors))
-        return codes
-
-    def at(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The codes of places: ``[n, bytes]``."""
-        size = int(self._index.code_size)
-        every = self._faiss.rev_swig_ptr(self._index.codes.data(), len(self) * size)
-        codes: NDArray[np.uint8] = every.reshape(len(self), size)[places]
-        return codes
-
-    def dump(self) -> NDArray[np.uint8]:
-        """All of it, to be written."""
-        raw: NDArray[np.uint8] = self._faiss.serialize_index(self._index)
-        return raw
 
 
 class VectorIndex:
@@ -367,9 +278,7 @@ class VectorIndex:
     def agree(self, places: NDArray[np.int64], vectors: NDArray[np.float16]) -> NDArray[np.bool_]:
         """Of each place, whether it holds what would be held of its vector."""
         rows = vectors.astype(np.float32)
-        if self._codes is None:
-            same = self._flat.values[places] == rows
-        else:
-            same = self._codes.at(places) == self._codes.made_of(rows)
-        agreed: NDArray[np.bool_] = same.all(axis=1)
+        if self._codes is not None:
+            return self._codes.agree(places, rows)
+        agreed: NDArray[np.bool_] = (self._flat.values[places] == rows).all(axis=1)
         return agreed

@@ -17,8 +17,8 @@ from caxton.memory.embedded import holder as holding
 from caxton.memory.embedded import snapshot
 from caxton.memory.embedded.backend import EmbeddedBackend
 from caxton.memory.embedded.index import Index, IndexModel
+from caxton.memory.embedded.progress import Changed
 from caxton.memory.embedded.snapshot import SnapshotInvalid
-from caxton.memory.embedded.writing import Changed
 from caxton.memory.model import WORKSPACE, Entity, EntityKey, Observation
 
 DIMENSION = 16

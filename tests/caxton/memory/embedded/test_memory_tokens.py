@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,3 +88,48 @@ def test_any_text_has_terms_that_are_its_own_query(text: str) -> None:
 def test_case_does_not_count(text: str) -> None:
     """A text in capitals has the same terms."""
     assert text_terms(text.upper()) == text_terms(text)
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=60))
+def test_words_of_ascii_are_runs_of_letters_and_digits(text: str) -> None:
+    """Whatever stands between them."""
+    assert tokens._ascii_words(text) == re.findall("[0-9a-z]+", text.lower())
+
+
+def test_numbers_push_no_words_out_of_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each entity may have numbers of its own; the words between them are stemmed once."""
+    made: list[str] = []
+    stems = tokens._Stems()
+    make = stems._make
+
+    def counted(word: str, *, plain: bool) -> str:
+        made.append(word)
+        return make(word, plain=plain)
+
+    monkeypatch.setattr(tokens, "CACHED", 4)
+    monkeypatch.setattr(stems, "_make", counted)
+    for number in range(50):
+        assert stems.of(["boats", f"{number}", f"{number}th"]) == [
+            "boat",
+            f"{number}",
+            f"{number}th",
+        ]
+    assert made == ["boats"]
+
+
+def test_words_that_are_asked_for_again_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others that come meanwhile push out those that are not."""
+    made: list[str] = []
+    stems = tokens._Stems()
+    make = stems._make
+
+    def counted(word: str, *, plain: bool) -> str:
+        made.append(word)
+        return make(word, plain=plain)
+
+    monkeypatch.setattr(tokens, "CACHED", 4)
+    monkeypatch.setattr(stems, "_make", counted)
+    for other in "abcdefghijklmnop":
+        assert stems.of(["boats", other]) == ["boat", other]
+    assert made.count("boats") == 1
+    assert len(stems) + len(stems._before) <= 8
