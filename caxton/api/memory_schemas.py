@@ -8,6 +8,7 @@ import msgspec
 
 from caxton.api.health import Check
 from caxton.api.memory_bodies import MEMORY_BODY_TYPES
+from caxton.config import Config
 from caxton.memory.answer_views import (
     EntityDetail,
     EntityPage,
@@ -22,8 +23,10 @@ from caxton.memory.answer_views import (
     TraversalStats,
 )
 from caxton.memory.backend import BackendStats, Fault
+from caxton.memory.config_view import MemoryConfig
 from caxton.memory.exchange import VERSION
 from caxton.memory.requests import Cleared, Deleted, Maintained, MemoryStats, Similar
+from caxton.memory.tuning import TUNABLE
 from caxton.memory.views import EntityView, ObservationView, RelationView, StoredView
 
 __all__ = ["MEMORY_BODIES", "MEMORY_TYPES", "MemoryHealth"]
@@ -40,7 +43,8 @@ class MemoryHealth(msgspec.Struct, frozen=True):
 
 MEMORY_TYPES: Final = (
     *MEMORY_BODY_TYPES, BackendStats, Cleared, Deleted, EntityDetail, EntityPage, EntityView, Fault,
-    GraphEdges, GraphNode, GraphView, HitView, Imported, Maintained, MemoryHealth, MemoryStats,
+    GraphEdges, GraphNode, GraphView, HitView, Imported, Maintained, MemoryConfig, MemoryHealth,
+    MemoryStats,
     ObservationView, PathView, RelatedView, RelationView, SearchView, Similar, StoredView,
     TraversalStats,
 )  # fmt: skip
@@ -64,6 +68,20 @@ _LINES: Final = {
 }
 
 MEMORY_BODIES: Final[dict[str, dict[str, Any]]] = {
+    "MemoryConfigBody": {
+        "type": "object",
+        "description": "New values; null for that of the node's configuration.",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "properties": {
+            name: {
+                "type": ["integer" if isinstance(default, int) else "number", "null"],
+                "description": f"{one.help} {one.allowed}",
+            }
+            for name, one in TUNABLE.items()
+            for default in [getattr(Config(), one.field)]
+        },
+    },
     "EntityOutcomes": {
         "type": "object",
         "description": "One outcome for each entity, in order.",

@@ -14,6 +14,7 @@ from caxton.errors import CaxtonError, InternalError
 from caxton.gateway import Gateway
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Answer, Query, Submit
+from caxton.memory.auditing import audited
 from caxton.memory.client import Memory
 from caxton.memory.requests import Request
 from caxton.message import Message
@@ -148,7 +149,7 @@ class Inside:
         """Have the gateway know the tools, and the node's status their servers."""
         gateway.catalog = self.tools.catalog
         gateway.read_content = self.tools.content
-        gateway.memory = self.memory
+        gateway.memory = self.memory and audited(self.memory, gateway.registry.audit)
         if status is not None:
             status.tools_now = self.tools.usage
             status.memory_now = self._glance
