@@ -88,6 +88,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     memory_database: str = ""
     memory_engine: str = "onnx"
     memory_model: str = ""
+    memory_model_sha256: str = ""
     memory_download: bool = True
     memory_threads: int = 2
     memory_cache_bytes: int = 8 * 1024 * 1024

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caxton.config.setting import Setting, choice, flag, row, secret, text
+from caxton.config.setting import Setting, choice, digest, flag, row, secret, text
 from caxton.types import Bound
 
 __all__ = ["MEMORY_ROWS"]
@@ -54,6 +54,13 @@ MEMORY_ROWS: tuple[Setting, ...] = (
         "Folder of an embedding model, or its name on the hub; empty for all-MiniLM-L6-v2.",
         text,
         "a folder or OWNER/NAME",
+    ),
+    row(
+        "memory.model_sha256",
+        "SHA-256 that the weights of `memory.model` must have; any when empty. The default model "
+        "is checked without it.",
+        digest,
+        "64 hex digits, or empty for any",
     ),
     row(
         "memory.download",

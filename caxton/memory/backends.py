@@ -80,6 +80,7 @@ def embedding_settings(config: Config, *, download: bool) -> EmbeddingSettings:
     return EmbeddingSettings(
         engine="transformers" if config.memory_engine == "transformers" else "onnx",
         model=config.memory_model,
+        sha256=config.memory_model_sha256,
         data=config.data,
         threads=config.memory_threads,
         download=download,

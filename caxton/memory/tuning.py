@@ -29,7 +29,16 @@ TUNABLE: Final = {
     )
 }  # fmt: skip
 """What can be changed, by its name under ``memory``; the rest is read when the process starts."""
-_SHOWN: Final = ("backend", "database", "engine", "download", "threads", "cache_bytes")
+_SHOWN: Final = (
+    "backend",
+    "database",
+    "engine",
+    "model",
+    "model_sha256",
+    "download",
+    "threads",
+    "cache_bytes",
+)
 
 Changes: TypeAlias = Mapping[str, float | None]
 """New values by name; None for that of the node's configuration."""
@@ -153,7 +162,7 @@ class Tuning:
 
         config = self.config
         shown: dict[str, Any] = {name: getattr(config, f"memory_{name}") for name in _SHOWN}
-        shown |= {"model": config.memory_model, "model_in_use": model, "note": note}
+        shown |= {"model_in_use": model, "note": note}
         shown["durability"] = config.durability
         if config.memory_backend == "embedded":
             shown["path"] = str(config.data / "memory")
