@@ -107,6 +107,7 @@ class Inside:
             make_tracing(config, layout.node_id, "node", directory.name),
             make_message_log(config, layout.node_id, "node", directory.name),
         )
+        self._shard.outage = self._services.outage
         self._shard.keeper = Keeper(registry, directory, lambda: None, event)
         self._registrar = make_registrar(
             config, registry, layout.node_id, self._changed, event, self._services
