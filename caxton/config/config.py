@@ -86,6 +86,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     memory_password: str = Secret("")
     memory_api_key: str = Secret("")
     memory_database: str = ""
+    memory_timeout_ms: int = 10_000
     memory_engine: str = "onnx"
     memory_model: str = ""
     memory_model_sha256: str = ""

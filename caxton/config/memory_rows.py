@@ -43,6 +43,11 @@ MEMORY_ROWS: tuple[Setting, ...] = (
         "text",
     ),
     row(
+        "memory.timeout_ms",
+        "How long one call to a server of the memory may take.",
+        Bound("memory.timeout_ms", int, 100, 600_000, unit="ms"),
+    ),
+    row(
         "memory.engine",
         "What makes vectors of texts; `transformers` needs `pip install 'caxton[transformers]'`, "
         "`none` searches words only.",

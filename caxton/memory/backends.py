@@ -37,6 +37,7 @@ def _qdrant(config: Config) -> MemoryBackend:
             config.memory_url,
             secret=Secret(config.memory_api_key),
             database=config.memory_database,
+            timeout_ms=config.memory_timeout_ms,
         )
     )
 
@@ -51,6 +52,7 @@ def _neo4j(config: Config) -> MemoryBackend:
             user=config.memory_user,
             secret=Secret(config.memory_password),
             database=config.memory_database,
+            timeout_ms=config.memory_timeout_ms,
         )
     )
 

@@ -168,6 +168,7 @@ class Tuning:
             shown["path"] = str(config.data / "memory")
         else:
             shown["url"] = shown_url(config.memory_url)
+            shown["timeout_ms"] = config.memory_timeout_ms
         return MemoryConfig(
             settings={name: getattr(config, one.field) for name, one in TUNABLE.items()},
             changed=tuple(sorted(self._set)),
