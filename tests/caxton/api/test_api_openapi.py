@@ -42,6 +42,7 @@ BODIES: dict[str, Any] = {
     "DeleteRelationBody": {"from_entity": "Ada", "to_entity": "Ada", "relation_type": "is"},
     "MergeBody": {"into": "Ada", "other": "Lady Lovelace"},
     "MaintenanceBody": {"task": "verify"},
+    "MemoryConfigBody": {"vector_weight": 0.5, "half_life_days": None},
     "MemoryImport": {"export_metadata": {"version": "1.0"}, "entities": []},
     "MessageBatch": {"messages": [{"capability": "x"}, {}]},
 }
