@@ -8,7 +8,6 @@ import msgspec
 
 from caxton.api.health import Check
 from caxton.api.memory_bodies import MEMORY_BODY_TYPES
-from caxton.config import Config
 from caxton.memory.answer_views import (
     EntityDetail,
     EntityPage,
@@ -75,11 +74,13 @@ MEMORY_BODIES: Final[dict[str, dict[str, Any]]] = {
         "additionalProperties": False,
         "properties": {
             name: {
-                "type": ["integer" if isinstance(default, int) else "number", "null"],
-                "description": f"{one.help} {one.allowed}",
+                "type": ["integer" if bound.base is int else "number", "null"],
+                "minimum": bound.low,
+                "maximum": bound.high,
+                "description": one.help,
             }
             for name, one in TUNABLE.items()
-            for default in [getattr(Config(), one.field)]
+            if (bound := one.bound) is not None
         },
     },
     "EntityOutcomes": {

@@ -38,6 +38,8 @@ class Setting:
     """Never printed."""
     env: tuple[str, ...] = ()
     """Environment variables besides ``CAXTON_<KEY>``, tried after it."""
+    bound: Bound[Any] | None = None
+    """Of a number."""
 
     @property
     def field(self) -> str:
@@ -150,5 +152,5 @@ def row(
 ) -> Setting:
     """A row of the table."""
     if isinstance(kind, Bound):
-        return Setting(key, help_, _number(kind), kind.allowed, **kw)
+        return Setting(key, help_, _number(kind), kind.allowed, bound=kind, **kw)
     return Setting(key, help_, kind, allowed, **kw)
