@@ -27,7 +27,7 @@ characters, of up to 4 bytes each, and numbers."""
 def _surely_fits(graph: Graph, room: int) -> bool:
     """Whether nothing need be measured, as in most walks; a small part of what that costs."""
     room -= PLAIN * (len(graph.nodes) + len(graph.edges))
-    if room < 0 or any([one.metadata for one in graph.edges]):
+    if room < 0 or any(one.metadata for one in graph.edges):
         return False
     for node in graph.nodes:
         if node.metadata:
