@@ -174,6 +174,8 @@ class MemoryClient:
     stats = _blocking(Memory.stats)
     verify = _blocking(Memory.verify)
     optimize = _blocking(Memory.optimize)
+    config = _blocking(Memory.config)
+    configure = _blocking(Memory.configure)
 
     def export_file(
         self, form: Form, *, memory_scope: str | None = None, include_embeddings: bool = False

@@ -29,6 +29,7 @@ from caxton.inbound import Inbound, Submitted, WhenFull
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Query, Submit
 from caxton.mcp.policy import check_files
+from caxton.memory.auditing import audited
 from caxton.memory.client import Memory
 from caxton.message import DeliveryOptions, Message, Performative, make_message
 from caxton.processes.data_folder import DataFolder
@@ -210,7 +211,7 @@ class Node:
         self._memory = MemoryStarter(supervisor, layout, restart, self._event, CLIENT)
         self._stack.push_async_callback(self._memory.close)
         if config.memory_enabled:
-            self.gateway.memory = self._memory.memory
+            self.gateway.memory = audited(self._memory.memory, self.gateway.registry.audit)
             if self._status is not None:
                 self._status.memory_now = self._memory.glance
         if listener is not None and self._status is not None:

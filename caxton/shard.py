@@ -18,6 +18,7 @@ from caxton.agents.directory import Directory
 from caxton.agents.health import Health
 from caxton.agents.host import AgentHost, Loader
 from caxton.agents.keeper import Keeper
+from caxton.agents.memory_outage import MemoryOutage
 from caxton.agents.reports import Reports
 from caxton.agents.roster import Roster
 from caxton.config import Config
@@ -97,6 +98,8 @@ class Shard:
         )
         self.keeper: Keeper | None = None
         """Writes the registry; on shard 0."""
+        self.outage = MemoryOutage()
+        """Of the memory, as the agents here see it; that of their services, set by its owner."""
         self.reports = Reports(directory, self.ask_keeper)
         self.roster = Roster(
             config,
@@ -292,6 +295,7 @@ class Shard:
             ack=_latency(router.ack_us),
             commit=_latency(commit.commit_us),
             errors=dict(counters.errors),
+            turns_without_memory=dict(self.outage.turns),
             conversations_opened=router.conversations.opened,
             store_bytes=self.journal.used_bytes,
             actors=len(self.system),

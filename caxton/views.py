@@ -239,6 +239,8 @@ class ShardView(msgspec.Struct, frozen=True):
     commit: LatencyView = LatencyView()
     errors: dict[str, int] = {}
     """Error code to messages that were refused or failed with it."""
+    turns_without_memory: dict[str, int] = {}
+    """Why the memory gave no context, to turns of agents that went on without."""
     conversations_opened: int = 0
     store_bytes: int = 0
     """Of its LMDB store that are in use."""

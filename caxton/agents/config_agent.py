@@ -13,6 +13,7 @@ import orjson
 
 from caxton.agents.behaviour import Context, Outgoing, ToolRunner
 from caxton.agents.definition import AgentDefinition
+from caxton.agents.memory_outage import MemoryOutage
 from caxton.agents.memory_tools import HANDLED
 from caxton.agents.prompt import TEMPLATES, render, variables
 from caxton.agents.remembering import SECTION, Remembering
@@ -73,6 +74,7 @@ class ConfigBehaviour:
         memory: of the node; None where it has none.
         clock: seconds that only grow.
         now_ms: milliseconds since 1970.
+        outage: is told of turns without the memory.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class ConfigBehaviour:
         *,
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] | None = None,
+        outage: MemoryOutage | None = None,
     ) -> None:
         self.definition = definition
         self.concurrency = definition.limits.concurrency or CONCURRENCY
@@ -95,7 +98,7 @@ class ConfigBehaviour:
         self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
         self._memory: Remembering | None = None
         if memory is not None and definition.memory.enabled:
-            self._memory = Remembering(definition, memory, clock)
+            self._memory = Remembering(definition, memory, clock, outage)
             self._runner = self._memory.runner(runner)
         self._turn: Turn | None = None
         self._tools: tuple[ToolSpec, ...] = ()

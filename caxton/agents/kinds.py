@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from caxton.agents.behaviour import Behaviour, ToolRunner
 from caxton.agents.config_agent import ConfigBehaviour
 from caxton.agents.definition import AgentDefinition
+from caxton.agents.memory_outage import MemoryOutage
 from caxton.agents.state import AgentState
 from caxton.config import Config
 from caxton.llm.provider import Provider, ProviderSettings, make_provider
@@ -56,6 +57,8 @@ class Services:
         self.runner = tools
         self.state = state
         self.memory = memory
+        self.outage = MemoryOutage()
+        """Of the memory, as agents see it."""
         self._on_grant = on_grant
         self._answerer: HostServices | None = None
         self.catalog = catalog or ToolCatalog.builtin()
@@ -112,7 +115,12 @@ class Services:
 
 def _config(definition: AgentDefinition, _file: Path, services: Services) -> Behaviour:
     return ConfigBehaviour(
-        definition, services.provider, services.catalog, services.runner, services.memory
+        definition,
+        services.provider,
+        services.catalog,
+        services.runner,
+        services.memory,
+        outage=services.outage,
     )
 
 

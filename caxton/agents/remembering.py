@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from caxton.agents.behaviour import ToolRunner
 from caxton.agents.definition import AgentDefinition
+from caxton.agents.memory_outage import MemoryOutage, Why
 from caxton.agents.memory_tools import MEMORY_TOOLS, MemoryToolRunner
 from caxton.errors import CaxtonError
 from caxton.memory.client import Memory
@@ -50,6 +51,7 @@ class Remembering:
         definition: what its file says.
         memory: of the node.
         clock: seconds that only grow.
+        outage: is told of turns without it.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class Remembering:
         definition: AgentDefinition,
         memory: Memory,
         clock: Callable[[], float] = time.monotonic,
+        outage: MemoryOutage | None = None,
     ) -> None:
+        self._outage = outage or MemoryOutage()
         self._name = definition.name
         self._settings = definition.memory
         self._memory = memory.of(definition.name)
@@ -120,27 +124,33 @@ class Remembering:
         await self._within("store", lambda: self._memory.store_many([draft]))
 
     async def _within(self, what: str, ask: Callable[[], Awaitable[T]]) -> T | None:
+        why: Why
         if self._clock() < self._quiet_until:
-            self.missed += 1
+            self._missed(what, "paused", "it did not answer a moment ago")
             return None
         try:
             async with asyncio.timeout(WAIT_S):
-                return await ask()
+                answer = await ask()
         except TimeoutError:
-            reason = f"no answer within {WAIT_S:g} s"
+            why, reason = "timeout", f"no answer within {WAIT_S:g} s"
         except CaxtonError as error:
             reason = str(error)
             if not error.retryable:
                 # It answers; what it refuses says nothing of the next question.
-                self._missed(what, reason)
+                self._outage.answered()
+                self._missed(what, "refused", reason)
                 return None
+            why = "failed"
+        else:
+            self._outage.answered()
+            return answer
         self._quiet_until = self._clock() + QUIET_S
-        self._missed(what, reason)
+        self._missed(what, why, reason)
         return None
 
-    def _missed(self, what: str, reason: str) -> None:
+    def _missed(self, what: str, why: Why, reason: str) -> None:
         self.missed += 1
-        logger.warning("%s goes on without its memory (%s): %s", self._name, what, reason)
+        self._outage.missed(self._name, what, why, reason)
 
     async def close(self) -> None:
         """End what is under way."""

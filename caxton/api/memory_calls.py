@@ -33,6 +33,7 @@ from caxton.memory.answer_views import (
     RelatedView,
     SearchView,
 )
+from caxton.memory.config_view import MemoryConfig
 from caxton.memory.exchange import VERSION, Header, Writer
 from caxton.memory.model import RelationKey
 from caxton.memory.requests import (
@@ -40,6 +41,7 @@ from caxton.memory.requests import (
     Asked,
     Clear,
     Cleared,
+    Configure,
     Deleted,
     DeleteEntities,
     DeleteObservations,
@@ -137,6 +139,7 @@ class MemoryCalls:
             Import: self._import,
             Stats: self._stats,
             Maintain: self._maintain,
+            Configure: self._configure,
         }
 
     def ask(self, request: Request) -> Steps[Any]:
@@ -269,6 +272,12 @@ class MemoryCalls:
                 max(LONG_S, self._calls.timeout_s),
             )
         )  # fmt: skip
+
+    def _configure(self, request: Configure) -> Steps[MemoryConfig]:
+        path = _path("config")
+        if not request.changes:
+            return (yield from self._calls.get(path, MemoryConfig, {}))
+        return (yield from self._change("PUT", path, MemoryConfig, request.changes))
 
     # --- reading -----------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ __all__ = [
 
 RESERVED: Final = frozenset(
     {"entities", "export", "graph", "health", "import", "maintenance", "merge", "observations",
-     "path", "relations", "search", "stats"}
+     "path", "relations", "search", "stats", "config"}
 )  # fmt: skip
 """Paths of other routes, which an agent's name in the path cannot be."""
 _FAULTS: Final = (ValidationError, EntityConflict, EntityTooLarge)
@@ -266,7 +266,7 @@ async def clear(request: Request, edge: Edge) -> Response:
     name = request.path_params["agent_id"]
     if name in RESERVED:
         # The path of another route, which does not know this method.
-        raise HTTPException(405, headers={"Allow": "GET, HEAD, POST"})
+        raise HTTPException(405, headers={"Allow": "GET, HEAD, POST, PUT"})
     if len(name) > AgentName.high:
         raise ValidationError(field="path.agent_id", value=name, allowed="an agent's name or id")
     _confirmed(request)

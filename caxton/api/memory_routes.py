@@ -8,6 +8,7 @@ from typing import Any, Final
 from caxton.api import memory_finding as finding
 from caxton.api import memory_handlers as handlers
 from caxton.api import memory_transfer as transfer
+from caxton.api import memory_tuning as tuning
 from caxton.api.memory_bodies import SCOPE
 from caxton.api.query import DEFAULT_PAGE, MAX_PAGE
 from caxton.api.route import Good, Parameter, Route
@@ -192,6 +193,17 @@ MEMORY_ROUTES: tuple[Route, ...] = (
         (Good(200, "It answers; `degraded` when something stands against it", "MemoryHealth"),
          Good(503, "It does not answer", "MemoryHealth")), (),
         (Parameter("verify", "look at everything that is kept too", _FLAG),),
+    ),
+    Route(
+        "GET", f"{_ROOT}/config", tuning.config,
+        "How the memory works, and what of that can be changed while it runs",
+        (Good(200, "The settings in force, without secrets", "MemoryConfig"),), _ANY,
+    ),
+    Route(
+        "PUT", f"{_ROOT}/config", tuning.set_config,
+        "Change how the memory works; kept over restarts",
+        (Good(200, "The settings in force now", "MemoryConfig"),), (*_BODY, *_ANY), (),
+        "MemoryConfigBody",
     ),
     Route(
         "POST", f"{_ROOT}/maintenance", handlers.maintenance,

@@ -22,8 +22,10 @@ from caxton.memory.answer_views import (
     TraversalStats,
 )
 from caxton.memory.backend import BackendStats, Fault
+from caxton.memory.config_view import MemoryConfig
 from caxton.memory.exchange import VERSION
 from caxton.memory.requests import Cleared, Deleted, Maintained, MemoryStats, Similar
+from caxton.memory.tuning import TUNABLE
 from caxton.memory.views import EntityView, ObservationView, RelationView, StoredView
 
 __all__ = ["MEMORY_BODIES", "MEMORY_TYPES", "MemoryHealth"]
@@ -40,7 +42,8 @@ class MemoryHealth(msgspec.Struct, frozen=True):
 
 MEMORY_TYPES: Final = (
     *MEMORY_BODY_TYPES, BackendStats, Cleared, Deleted, EntityDetail, EntityPage, EntityView, Fault,
-    GraphEdges, GraphNode, GraphView, HitView, Imported, Maintained, MemoryHealth, MemoryStats,
+    GraphEdges, GraphNode, GraphView, HitView, Imported, Maintained, MemoryConfig, MemoryHealth,
+    MemoryStats,
     ObservationView, PathView, RelatedView, RelationView, SearchView, Similar, StoredView,
     TraversalStats,
 )  # fmt: skip
@@ -64,6 +67,22 @@ _LINES: Final = {
 }
 
 MEMORY_BODIES: Final[dict[str, dict[str, Any]]] = {
+    "MemoryConfigBody": {
+        "type": "object",
+        "description": "New values; null for that of the node's configuration.",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "properties": {
+            name: {
+                "type": ["integer" if bound.base is int else "number", "null"],
+                "minimum": bound.low,
+                "maximum": bound.high,
+                "description": one.help,
+            }
+            for name, one in TUNABLE.items()
+            if (bound := one.bound) is not None
+        },
+    },
     "EntityOutcomes": {
         "type": "object",
         "description": "One outcome for each entity, in order.",

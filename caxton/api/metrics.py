@@ -170,6 +170,7 @@ class _Collector(Collector):
         for row in MEMORY_METRICS:
             kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
             yield kind(row.name, row.help, value=float(getattr(self._node.memory, row.field)))
+        yield self._without_memory()
         errors = CounterMetricFamily(
             "caxton_errors", "Messages refused or failed, by error code", labels=["code"]
         )
@@ -189,6 +190,17 @@ class _Collector(Collector):
         for (route, status), count in sorted(self._requests.items()):
             requests.add_metric([route, str(status)], count)
         yield requests
+
+    def _without_memory(self) -> Metric:
+        family = CounterMetricFamily(
+            "caxton_memory_missed_turns",
+            "Turns of agents that went on without memory context",
+            labels=["shard", "reason"],
+        )
+        for shard in self._node.shards:
+            for reason, count in sorted(shard.turns_without_memory.items()):
+                family.add_metric([str(shard.shard), reason], count)
+        return family
 
     def _of_node(self) -> Iterable[Metric]:
         node = self._node

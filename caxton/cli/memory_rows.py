@@ -142,6 +142,16 @@ MEMORY_COMMANDS: Final = (
         ("caxton memory verify", "caxton memory verify --json"),
     ),
     CommandRow(
+        ("memory", "config"),
+        "memory_config:config",
+        SECTION,
+        "Show or set how the memory works while it runs.",
+        False,
+        ("caxton memory config show", "caxton memory config show --json",
+         "caxton memory config set vector_weight=0.5 words_weight=0.5",
+         "caxton memory config set half_life_days=default"),
+    ),
+    CommandRow(
         ("memory", "migrate"),
         "memory_migrate:migrate",
         SECTION,

@@ -86,8 +86,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     memory_password: str = Secret("")
     memory_api_key: str = Secret("")
     memory_database: str = ""
+    memory_timeout_ms: int = 10_000
     memory_engine: str = "onnx"
     memory_model: str = ""
+    memory_model_sha256: str = ""
     memory_download: bool = True
     memory_threads: int = 2
     memory_cache_bytes: int = 8 * 1024 * 1024

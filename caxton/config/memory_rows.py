@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caxton.config.setting import Setting, choice, flag, row, secret, text
+from caxton.config.setting import Setting, choice, digest, flag, row, secret, text
 from caxton.types import Bound
 
 __all__ = ["MEMORY_ROWS"]
@@ -43,6 +43,11 @@ MEMORY_ROWS: tuple[Setting, ...] = (
         "text",
     ),
     row(
+        "memory.timeout_ms",
+        "How long one call to a server of the memory may take.",
+        Bound("memory.timeout_ms", int, 100, 600_000, unit="ms"),
+    ),
+    row(
         "memory.engine",
         "What makes vectors of texts; `transformers` needs `pip install 'caxton[transformers]'`, "
         "`none` searches words only.",
@@ -54,6 +59,13 @@ MEMORY_ROWS: tuple[Setting, ...] = (
         "Folder of an embedding model, or its name on the hub; empty for all-MiniLM-L6-v2.",
         text,
         "a folder or OWNER/NAME",
+    ),
+    row(
+        "memory.model_sha256",
+        "SHA-256 that the weights of `memory.model` must have; any when empty. The default model "
+        "is checked without it.",
+        digest,
+        "64 hex digits, or empty for any",
     ),
     row(
         "memory.download",

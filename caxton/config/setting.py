@@ -14,9 +14,11 @@ from caxton.errors import ValidationError
 from caxton.types import Bound
 
 __all__ = [
-    "Setting", "choice", "databases", "flag", "named_databases", "path", "row", "secret", "text",
+    "Setting", "choice", "databases", "digest", "flag", "named_databases", "path", "row", "secret",
+    "text",
 ]  # fmt: skip
 
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _DATABASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -36,6 +38,8 @@ class Setting:
     """Never printed."""
     env: tuple[str, ...] = ()
     """Environment variables besides ``CAXTON_<KEY>``, tried after it."""
+    bound: Bound[Any] | None = None
+    """Of a number."""
 
     @property
     def field(self) -> str:
@@ -131,6 +135,14 @@ def choice(*options: str) -> Callable[[object, str], str]:
     return parse
 
 
+def digest(value: object, field: str) -> str:
+    """A SHA-256 in hex, or nothing; raises ValidationError for anything else."""
+    given = value.strip().lower() if isinstance(value, str) else ""
+    if isinstance(value, str) and (not given or _SHA256.fullmatch(given)):
+        return given
+    raise ValidationError(field=field, value=value, allowed="64 hex digits, or empty for any")
+
+
 def row(
     key: str,
     help_: str,
@@ -140,5 +152,5 @@ def row(
 ) -> Setting:
     """A row of the table."""
     if isinstance(kind, Bound):
-        return Setting(key, help_, _number(kind), kind.allowed, **kw)
+        return Setting(key, help_, _number(kind), kind.allowed, bound=kind, **kw)
     return Setting(key, help_, kind, allowed, **kw)

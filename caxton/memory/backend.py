@@ -61,7 +61,8 @@ class PutEntity(msgspec.Struct, frozen=True):
 
     ``vectors`` of None keeps those that are there when the entity is known, and leaves it without
     when not: it is found by words only until it is embedded. An array of no vectors takes away
-    those that are there, for they are of an older text.
+    those that are there, of whatever model, for they are of an older text; it may be given without
+    a model too.
     """
 
     entity: Entity

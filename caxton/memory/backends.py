@@ -37,6 +37,7 @@ def _qdrant(config: Config) -> MemoryBackend:
             config.memory_url,
             secret=Secret(config.memory_api_key),
             database=config.memory_database,
+            timeout_ms=config.memory_timeout_ms,
         )
     )
 
@@ -51,6 +52,7 @@ def _neo4j(config: Config) -> MemoryBackend:
             user=config.memory_user,
             secret=Secret(config.memory_password),
             database=config.memory_database,
+            timeout_ms=config.memory_timeout_ms,
         )
     )
 
@@ -80,6 +82,7 @@ def embedding_settings(config: Config, *, download: bool) -> EmbeddingSettings:
     return EmbeddingSettings(
         engine="transformers" if config.memory_engine == "transformers" else "onnx",
         model=config.memory_model,
+        sha256=config.memory_model_sha256,
         data=config.data,
         threads=config.memory_threads,
         download=download,

@@ -11,10 +11,12 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import msgspec
 
+from caxton.memory.config_view import MemoryConfig
 from caxton.memory.requests import (
     AddObservations,
     Clear,
     Cleared,
+    Configure,
     Deleted,
     DeleteEntities,
     DeleteObservations,
@@ -71,6 +73,7 @@ ANSWERS: Final[dict[type[Any], type[Any]]] = {
     Import: ImportReport,
     Stats: MemoryStats,
     Maintain: Maintained,
+    Configure: MemoryConfig,
 }
 """What each request is answered with."""
 
@@ -267,6 +270,20 @@ class Memory:
     async def verify(self) -> Maintained:
         """Look at everything that is kept."""
         return cast("Maintained", await self.ask(Maintain(task="verify")))
+
+    async def config(self) -> MemoryConfig:
+        """How it works, and what of that can be changed while it runs."""
+        return cast("MemoryConfig", await self.ask(Configure()))
+
+    async def configure(self, /, **changes: float | None) -> MemoryConfig:
+        """Change how it works, by the names of ``MemoryConfig.settings``; None for the value of
+        the node's configuration. Kept over restarts.
+
+        Raises:
+            ValidationError: there is no such setting, or a value is out of its range.
+            NotAuthorized: it is on behalf of an agent.
+        """
+        return cast("MemoryConfig", await self.ask(Configure(changes=dict(changes))))
 
     async def optimize(self) -> Maintained:
         """Give room back and make searches fast again."""

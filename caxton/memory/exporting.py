@@ -12,6 +12,7 @@ from caxton.memory.model import Relation, Scope
 from caxton.memory.pages import Pages
 from caxton.memory.permissions import Access
 from caxton.memory.requests import Exported, ExportPage, ImportEntity, Listed, ListEntities
+from caxton.memory.sizes import encoded_bytes
 from caxton.memory.vectorizing import Vectorizer
 from caxton.types import Bound
 
@@ -42,8 +43,8 @@ class Exporting:
         self._backend = backend
         self._vectorizer = vectorizer
         self._access = access
-        self._entities: Pages[EntityRow] = Pages(_entity_name, seconds)
-        self._relations: Pages[Relation] = Pages(_relation_name, seconds)
+        self._entities: Pages[EntityRow] = Pages(_entity_name, _entity_bytes, seconds)
+        self._relations: Pages[Relation] = Pages(_relation_name, encoded_bytes, seconds)
 
     async def list(self, request: ListEntities) -> Listed:
         """One page of entities."""
@@ -97,6 +98,11 @@ class Exporting:
         """End what waits for its next page."""
         await self._entities.close()
         await self._relations.close()
+
+
+def _entity_bytes(row: EntityRow) -> int:
+    vectors = 0 if row.vectors is None else row.vectors.nbytes
+    return encoded_bytes(row.entity) + vectors
 
 
 def _parts(row: EntityRow) -> tuple[bytes, ...]:

@@ -11,12 +11,13 @@ from typing import Any, Final
 from caxton.config import Config
 from caxton.errors import CaxtonError, EmbeddingUnavailable, MemoryUnavailable
 from caxton.memory.backend import MemoryBackend
-from caxton.memory.backends import make_backend, open_model, search_settings
+from caxton.memory.backends import make_backend, open_model
 from caxton.memory.embedder import Embedder
 from caxton.memory.model import Entity
 from caxton.memory.permissions import SettingsOf
 from caxton.memory.requests import Request
 from caxton.memory.service import MemoryService
+from caxton.memory.tuning import Tuning
 
 __all__ = ["MemoryHost", "ModelSource"]
 
@@ -70,6 +71,7 @@ class MemoryHost:
         self._decided = asyncio.Event()
         """Whether it is open, or known not to open."""
         self._failure = ""
+        self._tuning = Tuning(config, config.data / "memory" / "settings.json")
         self._running: asyncio.Task[None] | None = None
         self._created: Counter[str] = Counter()
         self._telling: asyncio.TimerHandle | None = None
@@ -129,9 +131,8 @@ class MemoryHost:
                     backend,
                     embedder,
                     settings_of=self._settings_of,
-                    search=search_settings(config),
                     reason=reason,
-                    entities_per_agent=config.memory_max_entities_per_agent,
+                    tuning=self._tuning,
                 )
                 service.on_created = self._count
                 try:

@@ -12,9 +12,11 @@ from caxton.errors import EntityNotFound
 from caxton.memory.backend import Graph, GraphQuery, MemoryBackend, PathQuery
 from caxton.memory.checks import check_count, check_name, check_number, check_types
 from caxton.memory.model import Entity, EntityKey, Relation, Scope, Strength
+from caxton.memory.pages import BYTES
 from caxton.memory.permissions import Access
 from caxton.memory.requests import FindPath, GraphAnswer, Opened, OpenEntities, WalkGraph
 from caxton.memory.room import Room
+from caxton.memory.sizes import within
 from caxton.types import Bound
 
 __all__ = ["Looking"]
@@ -106,11 +108,10 @@ class Looking:
         )
         if not graph.nodes:
             raise _not_found(request.entity_name, scopes, request.memory_scope)
-        answer = _answer(graph, started)
-        if request.include_observations:
-            return answer
-        bare = tuple(msgspec.structs.replace(one, observations=()) for one in answer.nodes)
-        return msgspec.structs.replace(answer, nodes=bare)
+        if not request.include_observations:
+            bare = tuple(msgspec.structs.replace(one, observations=()) for one in graph.nodes)
+            graph = msgspec.structs.replace(graph, nodes=bare)
+        return _answer(within(graph, BYTES), started)
 
     async def path(self, request: FindPath) -> GraphAnswer:
         """A shortest way, in the narrowest scope that has one."""

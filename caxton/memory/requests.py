@@ -18,6 +18,7 @@ __all__ = [
     "Asked",
     "Clear",
     "Cleared",
+    "Configure",
     "DeleteEntities",
     "DeleteObservations",
     "DeleteRelations",
@@ -428,8 +429,15 @@ class Maintained(msgspec.Struct, frozen=True):
     done: tuple[str, ...] = ()
 
 
+class Configure(Asked, frozen=True, kw_only=True, tag="configure"):
+    """Change how the memory works while it runs; show it, with no changes. Operators only."""
+
+    changes: dict[str, float | int | None] = {}
+    """By name, as in ``MemoryConfig``; None for the value of the node's configuration."""
+
+
 Request: TypeAlias = (
     Store | AddObservations | DeleteObservations | DeleteEntities | DeleteRelations | Relate
     | Merge | Clear | Search | OpenEntities | ListEntities | WalkGraph | FindPath | ExportPage
-    | Import | Stats | Maintain
+    | Import | Stats | Maintain | Configure
 )  # fmt: skip

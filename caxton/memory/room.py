@@ -26,6 +26,10 @@ class Room:
         self._limit = limit
         self._counts: Counter[Scope] | None = None
 
+    def bound(self, limit: int) -> None:
+        """Set how many there may be of one agent; what is there already stays."""
+        self._limit = limit
+
     async def load(self) -> None:
         """Count what is there."""
         stats = await self._backend.stats()

@@ -71,6 +71,12 @@ class Searching:
         self.searches = 0
         """Since it started."""
 
+    def tune(self, settings: SearchSettings) -> None:
+        """Search otherwise from now on; searches that have their turn end as they are."""
+        if settings.concurrency != self._settings.concurrency:
+            self._turns = asyncio.Semaphore(settings.concurrency)
+        self._settings = settings
+
     async def search(self, request: Search) -> SearchAnswer:
         """Find what a text means or says."""
         _check(request)
@@ -80,14 +86,15 @@ class Searching:
         if self._turns.locked() and self._waiting >= limit:
             raise QueueFull(queue="searches of the memory", depth=self._waiting, limit=limit)
         self._waiting += 1
+        turns = self._turns
         try:
-            await self._turns.acquire()
+            await turns.acquire()
         finally:
             self._waiting -= 1
         try:
             answer = await self._search(request, self._selection(request, scopes))
         finally:
-            self._turns.release()
+            turns.release()
         self.searches += 1
         took_ms = (time.perf_counter() - started) * 1_000
         return msgspec.structs.replace(answer, search_time_ms=round(took_ms, 3))

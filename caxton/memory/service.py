@@ -8,8 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, assert_never
 
+from caxton.config import Config
 from caxton.errors import MemoryUnavailable, Timeout, ValidationError
 from caxton.memory.backend import BackendStats, MemoryBackend
+from caxton.memory.backends import search_settings
+from caxton.memory.configuring import Configuring
 from caxton.memory.embedder import Embedder
 from caxton.memory.embedding_later import EmbeddingLater
 from caxton.memory.exporting import Exporting
@@ -22,6 +25,7 @@ from caxton.memory.relating import Relating
 from caxton.memory.requests import (
     AddObservations,
     Clear,
+    Configure,
     DeleteEntities,
     DeleteObservations,
     DeleteRelations,
@@ -44,6 +48,7 @@ from caxton.memory.requests import (
 from caxton.memory.room import Room
 from caxton.memory.searching import Searching, SearchSettings
 from caxton.memory.service_times import deadline_s
+from caxton.memory.tuning import Tuning
 from caxton.memory.vectorizing import Vectorizer
 from caxton.memory.writing import Writing
 
@@ -75,6 +80,8 @@ class MemoryService:
         search: how it searches.
         reason: why there is no embedder.
         entities_per_agent: most entities in the scope of one agent; 0 for any number.
+        tuning: what can be changed while it runs; goes before ``search`` and
+            ``entities_per_agent``.
         clock: now, in ms since 1970.
         retry_s: between two tries to make missing vectors, in seconds.
     """
@@ -88,6 +95,7 @@ class MemoryService:
         search: SearchSettings | None = None,
         reason: str = "",
         entities_per_agent: int = 10_000,
+        tuning: Tuning | None = None,
         clock: Callable[[], int] = _now_ms,
         retry_s: float = 30.0,
     ) -> None:
@@ -108,6 +116,11 @@ class MemoryService:
         self._searching = Searching(
             backend, self._vectorizer, self._access, clock, search or SearchSettings()
         )
+        self._configuring = Configuring(
+            tuning or Tuning(Config()), self._access, self._vectorizer, self._tune
+        )
+        if tuning is not None:
+            self._tune(tuning.config)
         self._looking = Looking(backend, self._access, self._room, clock)
         self._exporting = Exporting(backend, self._vectorizer, self._access, time.monotonic)
         self._importing = Importing(backend, self._vectorizer, self._access, self._ledger, want)
@@ -117,6 +130,10 @@ class MemoryService:
         self._counted = (-COUNT_S, -1, 0)
         """When entities without vectors were counted, after how many writes, and their number."""
         self._work: set[asyncio.Future[Any]] = set()
+
+    def _tune(self, config: Config) -> None:
+        self._searching.tune(search_settings(config))
+        self._room.bound(config.memory_max_entities_per_agent)
 
     def _created(self, created: Sequence[Entity]) -> None:
         self.on_created(created)
@@ -203,6 +220,8 @@ class MemoryService:
                 return self._stats(request)
             case Maintain():
                 return self._maintain(request)
+            case Configure():
+                return self._configuring.answer(request)
             case _:
                 assert_never(request)
 

@@ -72,14 +72,15 @@ class Vectorizer:
             first += len(one)
         return found
 
-    def to_write(self, vectors: Vectors | None) -> Vectors | None:
-        """Vectors to write with a new text. Without any, those of the old text go; they stay where
-        there is no model at all, for it is not known what they are of."""
-        if vectors is not None or self.embedder is None:
+    def to_write(self, vectors: Vectors | None) -> Vectors:
+        """Vectors to write with a new text. Without any, those of the old text go, whatever model
+        they are of: a search would rank the entity by what it no longer says."""
+        if vectors is not None:
             return vectors
         import numpy as np
 
-        return np.zeros((0, self.embedder.model.dimension), np.float32)
+        dimension = 0 if self.embedder is None else self.embedder.model.dimension
+        return np.zeros((0, dimension), np.float32)
 
     async def _embed(self, texts: list[str]) -> Vectors | None:
         embedder = self.embedder

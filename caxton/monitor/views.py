@@ -122,6 +122,11 @@ class _Frame:
         )
         line.append(f"  dead letters {count_text(picture.dead_letters)}",
                     "fail" if picture.dead_letters else "")  # fmt: skip
+        if self.width >= 110 and node.memory.open:
+            waiting = node.memory.unembedded
+            line.append(f"  memory {count_text(node.memory.entities)}")
+            if waiting:
+                line.append(f" ({count_text(waiting)} wait for vectors)", "warn")
         if self.width >= 110:
             line.append(f"  {node.durability}  {clean(node.provider)}", "dim")
         if self.width >= 140:
@@ -130,9 +135,12 @@ class _Frame:
 
     def _warnings(self) -> list[Text]:
         node = self.picture.node
-        return [Text(f"warning: {clean(one)}", "warn") for one in (node.warnings if node else ())][
-            :2
-        ]
+        if node is None:
+            return []
+        lines = [Text(f"warning: {clean(one)}", "warn") for one in node.warnings[:2]]
+        if node.memory.note:
+            lines.append(Text(f"memory: {clean(node.memory.note)}", "warn"))
+        return lines
 
     def _footer(self) -> Text:
         screen = self.screen

@@ -12,6 +12,7 @@ from caxton.api.app import make_app
 from caxton.api.server import make_server
 from caxton.gateway import Gateway
 from caxton.mcp.endpoint import McpSettings, McpTools
+from caxton.memory.auditing import audited
 from caxton.observe.exporters import TRACES_S, make_tracing
 from caxton.observe.logs import start_logging
 from caxton.processes.gateway_links import GatewayLinks
@@ -49,7 +50,7 @@ async def run_gateway(
     tools.on_usage = on_usage
     memory = MemoryLink(layout, GATEWAY, lambda: control.tell("need", "memory"))
     if config.memory_enabled:
-        gateway.memory = memory.memory
+        gateway.memory = audited(memory.memory, gateway.registry.audit)
         status.memory_now = memory.glance
     content = ContentReader(config.data / "content", map_bytes=config.storage_map_bytes)
     gateway.read_content = content.get

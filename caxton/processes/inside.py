@@ -14,6 +14,7 @@ from caxton.errors import CaxtonError, InternalError
 from caxton.gateway import Gateway
 from caxton.links.origin import LinkOrigin
 from caxton.links.wire import Answer, Query, Submit
+from caxton.memory.auditing import audited
 from caxton.memory.client import Memory
 from caxton.memory.requests import Request
 from caxton.message import Message
@@ -106,6 +107,7 @@ class Inside:
             make_tracing(config, layout.node_id, "node", directory.name),
             make_message_log(config, layout.node_id, "node", directory.name),
         )
+        self._shard.outage = self._services.outage
         self._shard.keeper = Keeper(registry, directory, lambda: None, event)
         self._registrar = make_registrar(
             config, registry, layout.node_id, self._changed, event, self._services
@@ -148,7 +150,7 @@ class Inside:
         """Have the gateway know the tools, and the node's status their servers."""
         gateway.catalog = self.tools.catalog
         gateway.read_content = self.tools.content
-        gateway.memory = self.memory
+        gateway.memory = self.memory and audited(self.memory, gateway.registry.audit)
         if status is not None:
             status.tools_now = self.tools.usage
             status.memory_now = self._glance

@@ -115,6 +115,7 @@ async def run_shard(control: ControlChannel, layout: Layout, number: int) -> Non
         make_tracing(config, layout.node_id, control.name, directory.name),
         make_message_log(config, layout.node_id, control.name, directory.name),
     )
+    shard.outage = services.outage
     if keeper:
         tools.on_audit = records
     shard.health.tell = lambda: peers.tell_all(Notice("heartbeat", number), shards=True)

@@ -40,6 +40,7 @@ AUDIT_EVENTS: Final[dict[str, str]] = {
     "client.deregistered": "a client identity may send no more",
     "capability.strategy": "how a provider of a capability is chosen was set",
     "breaker.reset": "an operator closed the circuit breakers of an agent",
+    "memory.configured": "an operator changed how the memory works",
     "dead_letter.retried": "an operator had a dead letter handled once more",
     "grant.used": "a tool or WebAssembly agent used what it was granted, told once a minute",
     "grant.refused": "a tool or WebAssembly agent was refused what it was not granted",

@@ -77,6 +77,10 @@ WRONG = [
     ("limits.message_bytes", str(10 * 1024 * 1024 + 1)),
     ("conversation.timeout_ms", "299999"),
     ("log.level", "loud"),
+    ("memory.timeout_ms", "99"),
+    ("memory.timeout_ms", "600001"),
+    ("memory.model_sha256", "0" * 63),
+    ("memory.model_sha256", "g" * 64),
 ]
 
 

@@ -47,6 +47,8 @@ MODEL = ModelInfo("made", DIMENSION, "0" * 64)
 WRITERS = 3
 NAMES = 60
 """Of each writer."""
+FOLLOWING = 5
+"""Writes after the first snapshot: fewer than make another one."""
 ROUND_S = 60.0
 """Longest time a round may take to get ready."""
 
@@ -116,6 +118,25 @@ class Child:
         )
         self._seed = seed
         self._told = told
+
+    async def lay(self) -> None:
+        """Leave a snapshot, a few changes after it, and die."""
+        await self._backend.start(MODEL)
+        state: State = {}
+        for name in map(str, range(NAMES)):
+            await self._say(state, name)
+        await self._backend.optimize()
+        for name in map(str, range(FOLLOWING)):
+            await self._say(state, name)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def _say(self, state: State, name: str) -> None:
+        """Write one entity of the first writer anew."""
+        before, number = state.get(name, 0), sum(state.values()) + 1
+        self._tell("try", 0, number, {name: before + 1})
+        await self._backend.write([change(0, name, before, before + 1)])
+        self._tell("ack", 0, number)
+        state[name] = before + 1
 
     def _tell(self, *words: Any) -> None:
         os.write(self._told, json.dumps(words).encode() + b"\n")
@@ -201,15 +222,25 @@ class Killer:
         self.at_steps = 0
         self.from_snapshot = 0
 
+    def lay(self) -> None:
+        """A process that leaves a snapshot and dies right after it, and one that starts from it."""
+        assert not self.acknowledged
+        self._round(0, 0, by_step=True, lays=True)
+        assert self.acknowledged == NAMES + FOLLOWING, "it died before its snapshot"
+        self._round(1, 0, by_step=False)
+        assert self.from_snapshot == 1, "the start after the first snapshot was not from it"
+
     def round(self, number: int) -> None:
         """One process: looked at, then killed."""
         by_step = self._rng.random() < 0.6
-        steps = self._rng.randint(1, 120) if by_step else 0
+        self._round(number, self._rng.randint(1, 120) if by_step else 0, by_step=by_step)
+
+    def _round(self, number: int, steps: int, *, by_step: bool, lays: bool = False) -> None:
         reading, writing = os.pipe()
         child = os.fork()
         if not child:
             os.close(reading)
-            _live(self._folder, number, steps, writing)
+            _live(self._folder, number, steps, writing, lays=lays)
         os.close(writing)
         try:
             self._watch(child, reading, by_step)
@@ -268,13 +299,14 @@ def _after(state: State, wanted: dict[str, int] | None) -> State:
     return {name: version for name, version in (state | (wanted or {})).items() if version}
 
 
-def _live(folder: Path, seed: int, steps: int, told: int) -> None:
+def _live(folder: Path, seed: int, steps: int, told: int, *, lays: bool) -> None:
     """What a round's process does; does not return."""
     try:
         small()
         if steps:
             die_at(steps)
-        asyncio.run(Child(folder, seed, told).run())
+        child = Child(folder, seed, told)
+        asyncio.run(child.lay() if lays else child.run())
     finally:
         os._exit(70)
 
@@ -286,13 +318,14 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         killer = Killer(Path(folder), given.seed)
+        killer.lay()
         for number in range(given.kills):
             killer.round(given.seed * 100_000 + number)
             if number % 20 == 19:
                 print(f"{number + 1} kills, {killer.acknowledged} operations acknowledged")
         killer.round(given.seed)
         print(
-            f"seed {given.seed}: {given.kills} kills, {killer.at_steps} of them at a step of a "
+            f"seed {given.seed}: {given.kills + 2} kills, {killer.at_steps} of them at a step of a "
             f"snapshot or compaction, {killer.from_snapshot} starts from a snapshot; "
             f"{killer.acknowledged} operations acknowledged, none lost"
         )

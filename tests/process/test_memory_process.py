@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from caxton import Config, Node
 from caxton.errors import CaxtonError, MemoryUnavailable, NotAuthorized
 from caxton.memory.requests import Search
+from caxton.storage.audit import AuditReader
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
@@ -83,7 +85,15 @@ async def test_agents_and_programs_share_one_memory(tmp_path: Path, shards: int)
             await node.memory.of("Keeper").search("heron", memory_scope="global")
         await node.memory.of("Keeper").store("mine", "word", memory_scope="agent")
         assert (await memory_pid(node) is None) is (shards == 0)
+        changed = await node.memory.configure(recency_weight=0.25)
+        assert changed.changed == ("recency_weight",)
+        with pytest.raises(NotAuthorized):
+            await node.memory.of("Keeper").config()
+    with contextlib.closing(AuditReader(tmp_path / "data")) as trail:
+        noted = [one.detail for one in trail.newest(10, "memory.configured")]
+    assert noted == ["recency_weight=0.25"]
     async with Node(config(tmp_path, shards=shards)) as node:
+        assert await node.memory.config() == changed
         opened = await node.memory.open("heron", "mine")
         assert [one.scope.key for one in opened.entities] == ["workspace", "agent:keeper"]
 

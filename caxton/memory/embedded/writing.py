@@ -129,6 +129,9 @@ class Writing:
             for one in changes
             if isinstance(one, PutEntity) and one.vectors is not None
         ]
+        nothing = np.zeros((0, self._progress.dimension), np.float32)
+        # None at all are of whatever dimension: they only take away, also without a model.
+        given = [nothing if one.shape[:1] == (0,) else one for one in given]
         for shape in dict.fromkeys([one.shape for one in given]):
             self._check_shape(shape)
         if not given:
@@ -143,7 +146,7 @@ class Writing:
         return halves
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if not self._progress.model:
+        if not self._progress.model and shape[0]:
             raise ValidationError(field="vectors", value="some", allowed="none without a model")
         if len(shape) != 2 or shape[0] > MOST_PARTS or shape[1] != self._progress.dimension:
             raise ValidationError(

@@ -30,7 +30,7 @@ class EmbeddingSettings(msgspec.Struct, frozen=True):
     model: str = ""
     """A folder, ``OWNER/MODEL`` on the hub, or empty for all-MiniLM-L6-v2."""
     sha256: str = ""
-    """That the weights of another model than the default must have; any when empty."""
+    """That the weights must have, in hex; any when empty, but for the default model."""
     data: Path | None = None
     """The node's data folder, when there is one."""
     threads: int = 2

@@ -57,9 +57,16 @@ class WantedModel:
             sha256: that its weights must have, in hex; any when empty.
 
         Raises:
-            EmbeddingUnavailable: it is none of them.
+            EmbeddingUnavailable: it is none of them, or the default with other weights.
         """
         if model in ("", DEFAULT_MODEL.name, DEFAULT_MODEL.name.rpartition("/")[2]):
+            if sha256.lower() not in ("", DEFAULT_MODEL.sha256):
+                raise EmbeddingUnavailable(
+                    model=DEFAULT_MODEL.name,
+                    reason=f"its weights have SHA-256 {DEFAULT_MODEL.sha256[:12]}…, not "
+                    f"{sha256[:12]}… of memory.model_sha256, which is for a model of your own "
+                    "in memory.model",
+                )
             return DEFAULT_MODEL
         path = Path(model).expanduser()
         if path.is_dir() or model.startswith(("/", "./", "../", "~")):

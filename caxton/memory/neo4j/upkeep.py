@@ -71,8 +71,8 @@ class Upkeep:
         faults: list[Fault] = []
         async for rows in self._pages(
             "MATCH (n:CaxtonEntity) WHERE n.key > $after WITH n ORDER BY n.key LIMIT $page "
-            "OPTIONAL MATCH (n)-[:CAXTON_PART]->(p) "
-            "RETURN n.key AS key, properties(n) AS found, count(p) AS parts ORDER BY n.key"
+            "OPTIONAL MATCH (n)-[:CAXTON_PART]->(p) WITH n, count(p) AS parts "
+            "RETURN n.key AS key, properties(n) AS found, parts ORDER BY key"
         ):
             mends = []
             for row in rows:

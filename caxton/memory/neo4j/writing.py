@@ -45,12 +45,12 @@ async def write(
     """
     change = net_change(changes, await _known(tx, on))
     gone = [key_text(key) for key in change.removed_entities]
-    if index is not None:
-        gone_parts = [
-            *gone,
-            *(key_text(one.entity.key) for one in change.entities if not one.keeps),
-        ]
-        await _each(tx, say.REMOVE_PARTS, "keys", gone_parts)
+    # Also without a model: those of an earlier start's model would be found by it again.
+    gone_parts = [
+        *gone,
+        *(key_text(one.entity.key) for one in change.entities if not one.keeps),
+    ]
+    await _each(tx, say.REMOVE_PARTS, "keys", gone_parts)
     await _each(tx, say.REMOVE_ENTITIES, "keys", gone)
     await _each(tx, say.REMOVE_RELATIONS, "rows", [_ends(key) for key in change.removed_relations])
     await _put(tx, change, model)

@@ -17,7 +17,7 @@ from caxton.api.metrics import exposition
 from caxton.api.query import page_token
 from caxton.errors import ERRORS, NodeNotReady
 from caxton.types import format_id, new_id
-from caxton.views import LATENCY_US, LatencyView, ToolsView, ToolUseView
+from caxton.views import LATENCY_US, LatencyView, MemoryView, ToolsView, ToolUseView
 
 
 async def test_agents_come_in_pages(http, entry) -> None:
@@ -212,6 +212,38 @@ async def test_metrics_are_what_the_node_counts(http) -> None:
     assert found["caxton_agents", ("running",)] == 1
     assert found["caxton_http_requests_total", ("/health", "200")] == 1
     assert all(name.startswith("caxton_") for name, _ in found)
+
+
+async def test_the_memory_is_in_the_metrics(entry: FakeEntry) -> None:
+    """What it says of itself, and the turns of agents that went on without it, by shard and
+    reason; zeros, and no series, before."""
+    node = await entry.status()
+    before = _samples(exposition(node, [], {})[0].decode())
+    assert before["caxton_memory_open", ()] == 0
+    assert not any(name == "caxton_memory_missed_turns_total" for name, _ in before)
+    shards = tuple(
+        msgspec.structs.replace(
+            node.shards[0], shard=n, turns_without_memory={"timeout": n + 1, "paused": 9}
+        )
+        for n in range(2)
+    )
+    memory = MemoryView(
+        open=True, entities=12, relations=7, unembedded=3, searches=40, writes=25, note="slow"
+    )
+    changed = msgspec.structs.replace(node, shards=shards, memory=memory)
+    found = _samples(exposition(changed, [], {})[0].decode())
+    assert {
+        name.removeprefix("caxton_memory_"): value
+        for (name, labels), value in found.items()
+        if name.startswith("caxton_memory_") and not labels
+    } == {
+        "open": 1, "entities": 12, "relations": 7, "unembedded": 3, "searches_total": 40,
+        "writes_total": 25,
+    }  # fmt: skip
+    missed = {k[1]: v for k, v in found.items() if k[0] == "caxton_memory_missed_turns_total"}
+    assert missed == {
+        ("timeout", "0"): 1, ("paused", "0"): 9, ("timeout", "1"): 2, ("paused", "1"): 9,
+    }  # fmt: skip
 
 
 async def test_latencies_are_histograms_and_errors_have_codes(entry: FakeEntry) -> None:

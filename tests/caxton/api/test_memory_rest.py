@@ -346,6 +346,33 @@ async def test_health_and_stats(http, entry, remembered) -> None:
     assert "it is away" in unhealthy.json()["checks"][0]["detail"]
 
 
+async def test_settings_are_shown_and_changed(http, memory: AsyncMemoryClient) -> None:
+    """What is not named stays; a bad one is named with its range, and changes nothing."""
+    shown = (await http.get(f"{ROOT}/config")).json()
+    assert shown["settings"]["vector_weight"] == 0.7
+    assert shown["allowed"]["vector_weight"]
+    assert shown["changed"] == []
+    assert shown["fixed"]["backend"] == "embedded"
+    put = await http.put(f"{ROOT}/config", json={"vector_weight": 0.5, "half_life_days": 7})
+    assert put.status_code == 200
+    assert put.json()["changed"] == ["half_life_days", "vector_weight"]
+    for body, field in (
+        ({"vector_weight": 2}, "vector_weight"),
+        ({"vector_weight": "0.1"}, "vector_weight"),
+        ({"words_weight": 0.1, "backend": "qdrant"}, "backend"),
+        ({"none_such": 1}, "none_such"),
+        ({}, "body"),
+        ([], "body"),
+    ):
+        refused = await http.put(f"{ROOT}/config", json=body)
+        assert refused.status_code == 422, body
+        assert f"`{field}`" in refused.json()["detail"], body
+    again = await memory.configure(half_life_days=None)
+    assert again.changed == ("vector_weight",)
+    assert (await memory.config()) == again
+    assert (await http.delete(f"{ROOT}/config?confirm=true")).status_code == 405
+
+
 # --- moving ----------------------------------------------------------------------------------
 
 

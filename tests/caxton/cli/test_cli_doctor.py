@@ -13,7 +13,7 @@ from caxton.cli.doctor import install, machine, services
 from caxton.cli.doctor.install import fits, load_failure, requirements
 from caxton.errors import NotAuthorized, ToolFailed
 from caxton.tools.catalog import ToolCatalog, ToolSpec
-from caxton.views import ProcessView
+from caxton.views import MemoryView, ProcessView
 
 
 def checks(done, group: str) -> dict[str, dict[str, str]]:
@@ -331,6 +331,50 @@ def test_the_running_node_is_looked_at(run, fake) -> None:
     assert run("doctor", "node", *url).code == 20
     fake.close()
     assert run("doctor", "node", *url).code == 20
+
+
+def test_the_memory_is_looked_at(run, fake, tmp_path, monkeypatch) -> None:
+    """Its backend, its model, and what the running node says of it."""
+    url = ("--url", fake.url)
+    monkeypatch.setenv("CAXTON_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CAXTON_MEMORY_ENGINE", "none")
+    asleep = checks(run("doctor", "memory", *url, "--json"), "memory")
+    assert asleep["backend"] == {
+        "name": "backend", "level": "ok", "value": "embedded, nothing is kept yet", "remedy": "",
+    }  # fmt: skip
+    assert asleep["model"]["value"].startswith("none")
+    assert "not asked" in asleep["answers"]["value"]
+
+    (tmp_path / "data" / "memory" / "store").mkdir(parents=True)
+    fake.node = a_node(memory=MemoryView(open=True, entities=1_200, relations=3, unembedded=4))
+    awake = checks(run("doctor", "memory", *url, "--json"), "memory")
+    assert awake["backend"]["value"].endswith("data/memory/store")
+    assert awake["answers"]["value"] == "1,200 entities, 3 relations, 4 wait for vectors"
+
+    fake.node = a_node(memory=MemoryView(note="the memory (embedded) does not answer"))
+    told = run("doctor", "memory", *url, "--json")
+    assert told.code == 10
+    assert checks(told, "memory")["answers"]["level"] == "warn"
+    fake.close()
+    assert "answers" not in checks(run("doctor", "memory", *url, "--json"), "memory")
+
+    monkeypatch.setenv("CAXTON_MEMORY_ENGINE", "onnx")
+    monkeypatch.setenv("CAXTON_MEMORY_MODEL", str(tmp_path / "none"))
+    lacking = checks(run("doctor", "memory", *url, "--json"), "memory")
+    assert lacking["model"]["level"] == "warn"
+    assert "words only" in lacking["model"]["value"]
+    assert "memory.model" in lacking["model"]["remedy"]
+
+    monkeypatch.setenv("CAXTON_MEMORY_BACKEND", "qdrant")
+    monkeypatch.setenv("CAXTON_MEMORY_URL", "http://localhost:6333")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    missing = run("doctor", "memory", *url, "--json")
+    assert missing.code == 20
+    assert "caxton[qdrant]" in checks(missing, "memory")["backend"]["remedy"]
+
+    monkeypatch.setenv("CAXTON_MEMORY_ENABLED", "false")
+    off = checks(run("doctor", "memory", *url, "--json"), "memory")
+    assert list(off) == ["memory"]
 
 
 def test_a_taken_port_is_a_warning_unless_it_is_ours(run, monkeypatch, tmp_path) -> None:

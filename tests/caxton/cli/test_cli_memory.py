@@ -233,6 +233,24 @@ def test_stats_and_upkeep(filled: Served, run: Callable[..., Any]) -> None:
     assert (found.code, found.out) == (1, "fault: a vector is missing\nmended: x\n")
 
 
+def test_config_shows_and_sets(served: Served, run: Callable[..., Any]) -> None:
+    """What is set is told apart from what is configured; `default` undoes it."""
+    shown = run("memory", "config", "show", "--json").json
+    assert shown["settings"]["half_life_days"] == 30
+    assert run("memory", "config").out == run("memory", "config", "show").out
+    done = run("memory", "config", "set", "memory.half_life_days=7", "words_weight=0.5", "--json")
+    assert done.json["changed"] == ["half_life_days", "words_weight"]
+    [line] = [one for one in run("memory", "config").out.splitlines() if "half_life" in one]
+    assert line.split()[:3] == ["half_life_days", "7.0", "set"]
+    undone = run("memory", "config", "set", "half_life_days=default", "--json")
+    assert undone.json["changed"] == ["words_weight"]
+    refused = run("memory", "config", "set", "words_weight=2")
+    assert refused.code != 0
+    assert "`words_weight`" in refused.err
+    for wrong in (("set",), ("set", "words_weight"), ("set", "words_weight=much"), ("show", "a=1")):
+        assert run("memory", "config", *wrong).code == 2, wrong
+
+
 @pytest.mark.parametrize("name", ["m.jsonl", "m.json"])
 def test_export_and_import(
     filled: Served, run: Callable[..., Any], tmp_path: Path, name: str

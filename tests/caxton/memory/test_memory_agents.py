@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from memory_services import AGENTS, Desk, open_desk
@@ -13,11 +13,13 @@ from memory_services import AGENTS, Desk, open_desk
 from caxton.agents.agent_file import parse_agent_file
 from caxton.agents.behaviour import Outgoing, ToolResult
 from caxton.agents.config_agent import ConfigBehaviour
+from caxton.agents.memory_outage import MemoryOutage, Why
 from caxton.agents.python_agent import Agent, PythonBehaviour
 from caxton.agents.remembering import CONTEXT_CHARACTERS, QUIET_S, WAIT_S
-from caxton.errors import MemoryUnavailable
+from caxton.errors import MemoryUnavailable, NotAuthorized
 from caxton.llm.provider import Provider, ProviderSettings, make_provider
 from caxton.memory.client import Memory
+from caxton.memory.requests import Search, SearchAnswer
 from caxton.message import Message, Performative, make_message
 from caxton.tools.catalog import ToolCatalog
 from caxton.types import new_id
@@ -238,6 +240,54 @@ async def test_without_an_answer_of_the_memory_the_turn_goes_on() -> None:
     now += QUIET_S + 1
     assert (await agent.answer(ask("z"))).content == b"c"
     assert len(asked) == 2
+
+
+async def test_turns_without_the_memory_are_counted_and_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By few reasons, over all agents of a process; the log has one line when it goes away and
+    one when it is back."""
+    monkeypatch.setattr("caxton.agents.remembering.WAIT_S", 0.02)
+    now, outage = 0.0, MemoryOutage()
+    failure: Exception | None = MemoryUnavailable(backend="test", reason="it is away")
+
+    async def answer(request: object) -> Any:
+        if failure is not None:
+            raise failure
+        if isinstance(request, Search):
+            return SearchAnswer((), 0.0, semantic=False, note="")
+        return await asyncio.Event().wait()
+
+    agents = [
+        Scripted(Memory(answer), ["a"] * 9, clock=lambda: now, outage=outage) for _ in range(2)
+    ]
+    for _ in range(2):
+        for agent in agents:
+            assert (await agent.answer(ask("x"))).content == b"a"
+    assert outage.turns == {"failed": 2, "paused": 2}
+    assert caplog.text.count("goes on without its memory") == 1
+    assert "it is away" in caplog.text
+
+    now, failure = QUIET_S + 1, None
+    for agent in agents:
+        await agent.answer(ask("x"))
+    assert outage.turns.total() == 4
+    assert caplog.text.count("the memory answers again; 4 turns went on without it") == 1
+
+    async def never(request: object) -> Any:
+        await asyncio.Event().wait()
+
+    slow = Scripted(Memory(never), ["a"], clock=lambda: now, outage=outage)
+    await slow.answer(ask("x"))
+    assert outage.turns["timeout"] == 1
+    assert caplog.text.count("goes on without its memory") == 2
+
+    failure = NotAuthorized(who="the agent", action="read")
+    for _ in range(3):
+        await agents[0].answer(ask("x"))
+    assert outage.turns["refused"] == 3
+    assert caplog.text.count("goes on without its memory") == 3
+    assert set(outage.turns) <= set(get_args(Why))
 
 
 async def test_a_slow_memory_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,9 +24,10 @@ from caxton.errors import (
     ValidationError,
 )
 from caxton.memory.backend import PutEntity
-from caxton.memory.model import WORKSPACE, EntityKey, Scope
+from caxton.memory.model import WORKSPACE, EntityKey, Scope, embedding_text
 from caxton.memory.requests import (
     AddObservations,
+    DeleteObservations,
     EntityDraft,
     Maintain,
     Merge,
@@ -239,6 +240,29 @@ async def test_what_an_earlier_start_left_is_embedded() -> None:
         assert (await desk.stats()).unembedded == 0
         assert done.done
         assert len(kept.vectors) == 70
+
+
+async def test_a_text_changed_without_a_model_is_not_ranked_by_the_old_one() -> None:
+    """Its vectors go with the old text, however it is changed; a start with a model makes new
+    ones. What keeps its text keeps its vectors."""
+    kept, embedder = Kept(), FakeEmbedder()
+    async with open_desk(embedder, kept) as desk:
+        for name in ("Noted", "Dropped", "Told", "Into", "Other", "Marked"):
+            await desk.store(name, "note", ["mill"])
+    async with open_desk(None, kept) as bare:
+        await bare.add("Noted", ["heron"])
+        await bare.ask(DeleteObservations(entity_name="Dropped", observations=("mill",)))
+        await bare.store("Told", "note", ["heron"])
+        await bare.add("Other", ["heron"])
+        await bare.ask(Merge(into="Into", other="Other"))
+        await bare.store("Marked", "note", ["mill"], metadata={"marked": True})
+    assert {key.name for key in kept.vectors} == {"marked"}
+    async with open_desk(embedder, kept) as desk:
+        await desk.ask(Maintain(task="embed"))
+        assert {key.name for key in kept.vectors} == {"noted", "dropped", "told", "into", "marked"}
+        for key, (_, vectors) in kept.vectors.items():
+            expected = embedder.vectors([embedding_text(kept.entities[key])])
+            assert np.array_equal(vectors, expected), key
 
 
 async def test_relations_are_made_changed_and_forgotten(desk: Desk) -> None:

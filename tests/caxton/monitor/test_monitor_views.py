@@ -11,7 +11,7 @@ from rich.theme import Theme
 from caxton.cli.output import STYLES
 from caxton.monitor.state import MonitorState, Snapshot
 from caxton.monitor.views import Screen, draw_frame, share
-from caxton.views import Event
+from caxton.views import Event, MemoryView
 
 FRAMES = Path(__file__).parent / "frames"
 
@@ -78,6 +78,26 @@ def test_a_failed_reload_is_on_the_first_screen() -> None:
     frame = text_of(a_state(ManualClock()), Screen(), 80, 24)
     assert "FAILED 7:3" in frame
     assert "billing.md:7:3" in frame
+
+
+def test_the_memory_is_in_the_header_where_there_is_room() -> None:
+    """Once it was asked for anything; what is wrong with it is a line of its own at each size."""
+
+    def drawn(memory: MemoryView, width: int) -> list[str]:
+        state = MonitorState(ManualClock())
+        state.feed(snapshot(memory=memory))
+        return text_of(state, Screen(), width, 24).splitlines()
+
+    assert "memory" not in drawn(MemoryView(), 140)[0]
+    full = MemoryView(open=True, entities=1_234, unembedded=5, note="words only: it is away")
+    assert "memory 1,234 (5 wait for vectors)" in drawn(full, 140)[0]
+    for width in (80, 110, 140):
+        lines = drawn(full, width)
+        assert lines[1] == "memory: words only: it is away"
+        assert len(lines) == 24
+    well = drawn(MemoryView(open=True, entities=3), 110)
+    assert "memory 3  disk" in well[0]
+    assert not well[1].startswith("memory:")
 
 
 def test_wider_frames_show_more() -> None:

@@ -64,9 +64,14 @@ def drawn(seed: int, count: int, dimension: int = MODEL.dimension) -> Vectors:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float32)
 
 
-async def put(backend: MemoryBackend, *entities: Entity, vectors: Vectors | None = None) -> None:
+async def put(
+    backend: MemoryBackend,
+    *entities: Entity,
+    vectors: Vectors | None = None,
+    restored: bool = False,
+) -> None:
     """Write entities, all with the same vectors."""
-    await backend.write([PutEntity(one, vectors) for one in entities])
+    await backend.write([PutEntity(one, vectors, restored) for one in entities])
 
 
 async def relate(backend: MemoryBackend, *relations: Relation) -> None:

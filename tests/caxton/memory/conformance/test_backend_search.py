@@ -293,6 +293,33 @@ async def test_without_a_model_words_are_found(bench: Bench) -> None:
     await bench.close(third)
 
 
+async def test_vectors_of_an_older_text_go_also_without_a_model(bench: Bench) -> None:
+    """What lost them waits for new ones at the next start with a model, and only that."""
+    first = await bench.open(MODEL)
+    parts = drawn(3, 3)
+    await put(first, entity("a", "heron"), entity("c"), vectors=parts)
+    await put(first, entity("b", "mill"), vectors=unit(1))
+    await bench.close(first)
+    second = await bench.open(None)
+    await put(second, entity("a", "stork", version=2), vectors=unit(1)[:0, :0])
+    await put(second, entity("c", version=2), entity("d", "wren"))
+    assert await second.verify() == []
+    await bench.leave(second)
+    third = await bench.open(MODEL)
+    assert {one.entity_name for one in await every(third.unembedded())} == {"a", "d"}
+    assert set(await find(third, vector=parts[:1])) == {"b", "c"}
+    found = await find(third, "stork", parts[:1])
+    assert found["a"].similarity is None
+    rows = await every(third.scan(Selection(), vectors=True))
+    bare = {row.entity.entity_name: row.vectors is None for row in rows}
+    assert bare == {"a": True, "b": False, "c": False, "d": True}
+    assert (await third.stats()).vectors == 4
+    assert await third.verify() == []
+    await put(third, entity("a", "stork", version=2), vectors=unit(0, 1), restored=True)
+    assert set(await find(third, vector=unit(0, 1))) == {"a", "b", "c"}
+    await bench.close(third)
+
+
 async def test_a_scan_gives_vectors_where_asked(backend: MemoryBackend) -> None:
     """All parts of each, in order; None where there are none."""
     parts = drawn(9, 5)

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from tiny_bert import forward, write_model
 
+from caxton.config import Config
 from caxton.errors import EmbeddingUnavailable
+from caxton.memory.backends import open_model
 from caxton.memory.embedding import hub, weights
 from caxton.memory.embedding.hub import HubUnavailable
 from caxton.memory.embedding.model_folder import file_sha256
@@ -177,6 +179,28 @@ def test_a_configured_folder_is_the_only_place(
     again.graph.write_bytes(b"")
     with pytest.raises(EmbeddingUnavailable, match="damaged"):
         places.prepared(WantedModel.of(str(moved)))
+
+
+def test_the_default_has_a_hash_of_its_own() -> None:
+    """Another one is no pin of it, but a mistake that is told."""
+    own = DEFAULT_MODEL.sha256
+    assert WantedModel.of("", own.upper()) is DEFAULT_MODEL
+    with pytest.raises(EmbeddingUnavailable, match=r"53aa51172d14…, not 000000000000…"):
+        WantedModel.of("all-MiniLM-L6-v2", "0" * 64)
+
+
+async def test_the_settings_pin_a_model_of_ones_own(tmp_path: Path) -> None:
+    """Other weights are refused, with both hashes; the pin is read in any case."""
+    write_model(tmp_path / "model")
+    right = sha256(tmp_path / "model")
+    given = {"memory_model": str(tmp_path / "model"), "data": tmp_path / "data"}
+    settings = Config(memory_model_sha256=f" {right.upper()} ", **given)
+    assert settings.memory_model_sha256 == right
+    embedder = await open_model(settings, download=False)
+    assert embedder.model.sha256 == right
+    await embedder.close()
+    with pytest.raises(EmbeddingUnavailable, match="not 000000000000…"):
+        await open_model(Config(memory_model_sha256="0" * 64, **given), download=False)
 
 
 def test_the_default_in_a_folder_of_ones_own_is_the_default(
