@@ -19,5 +19,5 @@ def tune() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 500, 100)
+    gc.set_threshold(1_000, 2_500, 100)
     sys.setswitchinterval(0.0005)
