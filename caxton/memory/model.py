@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import unicodedata
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -74,7 +75,7 @@ class Scope(msgspec.Struct, frozen=True, order=True):
         Raises:
             ValidationError: no agent can be called so.
         """
-        return cls(ScopeKind.AGENT, fold(AgentName.parse(name, "agent_id")))
+        return _scope_of_agent(name)
 
     @classmethod
     def parse(cls, text: str, agent: str | None = None) -> Scope:
@@ -191,6 +192,12 @@ class Relation(msgspec.Struct, frozen=True, gc=False):
     def holds_at(self, at_ms: int) -> bool:
         """Whether it holds at a moment."""
         return _holds(self.valid_from_ms, self.valid_to_ms, at_ms)
+
+
+@lru_cache(4_096)
+def _scope_of_agent(name: str) -> Scope:
+    """Asked for with each request of an agent."""
+    return Scope(ScopeKind.AGENT, fold(AgentName.parse(name, "agent_id")))
 
 
 def _holds(start_ms: int | None, end_ms: int | None, at_ms: int) -> bool:
