@@ -32,7 +32,7 @@ NOTE: Final = "backup.json"
 TOGETHER_S: Final = 0.0002
 """Within so long the moments of all stores are taken."""
 TRIES: Final = 1_000
-EXTRAS: Final = ("shards/shards.json",)
+EXTRAS: Final = ("shards/shards.json", "memory/settings.json")
 """Files that belong to the stores."""
 
 
@@ -72,6 +72,7 @@ def backup(
             report.stores[name] = (unfinished / name / "data.mdb").stat().st_size
         for name in EXTRAS:
             if (data / name).exists():
+                (unfinished / name).parent.mkdir(mode=0o700, exist_ok=True)
                 shutil.copyfile(data / name, unfinished / name)
         (unfinished / NOTE).write_bytes(orjson.dumps(msgspec.to_builtins(report)))
         _flush(unfinished)

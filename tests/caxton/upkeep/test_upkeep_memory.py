@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from caxton.cli.main import main
+from caxton.config import Config
 from caxton.memory.backend import Change, ModelInfo, PutEntity, PutRelation, Selection
 from caxton.memory.embedded.reader import Reader
 from caxton.memory.embedded.store import Store
 from caxton.memory.model import WORKSPACE, Entity, EntityKey, Observation, Relation
+from caxton.memory.tuning import Tuning
 from caxton.processes.data_folder import DataFolder
+from caxton.storage.registry import Registry
 from caxton.upkeep.backup import backup, compact, restore
 from caxton.upkeep.check import stores, verify
 
@@ -118,6 +121,19 @@ def test_a_backup_restores(data: Path, tmp_path: Path) -> None:
     assert found is not None
     assert found.observations[0].at_ms == 7
     reader.close()
+
+
+def test_a_backup_has_what_was_set_of_a_memory_elsewhere(tmp_path: Path) -> None:
+    """A node whose memory is on a server has no store of it, but its settings."""
+    data = tmp_path / "data"
+    DataFolder(data).close()
+    Registry(data / "registry").close()
+    tuning = Tuning(Config(), data / "memory" / "settings.json")
+    tuning.keep(tuning.changed({"words_weight": 0.25}))
+    backup(data, tmp_path / "saved")
+    restore(tmp_path / "saved", tmp_path / "again")
+    again = Tuning(Config(), tmp_path / "again" / "memory" / "settings.json")
+    assert again.config.memory_words_weight == 0.25
 
 
 def test_compaction_gives_room_back(data: Path) -> None:
